@@ -3,6 +3,7 @@
 
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::config::{self, Diagnostic, Effective, Sources, Texts, load, resolve_read};
+use crate::core::secret::Secret;
 use crate::core::time::Duration;
 use crate::net::{Address, Fatal, Interest, Kernel as _, Token};
 use crate::observe::{logging, report};
@@ -132,22 +133,25 @@ fn try_work(handed: &Handed, sources: Sources) -> Result<Drained, Fatal> {
     let mut channel = Channel::new(hand.channel);
     let refused = |_| Fatal { what: "watch the supervisor".to_owned(), why: "out of memory".to_owned() };
     os.watch(channel.stream(), Token::SUPERVISOR, Interest::ReadWrite).map_err(refused)?;
-    let first = first_words(&mut os, &mut channel)?;
+    let First { file, newer, tickets, is_watched } = first_words(&mut os, &mut channel)?;
     // They were sound when the supervisor read them.
     let unsound = |why| Fatal { what: "read the configuration".to_owned(), why };
-    let settings = read_settings(&sources, Some(&first.file), as_worker).map_err(unsound)?;
-    let newer = first.newer.map(|file| read_settings(&sources, Some(&file), as_worker));
-    let newer = newer.transpose().map_err(unsound)?;
+    let settings = read_settings(&sources, Some(&file), as_worker).map_err(unsound)?;
+    let settings_newer = newer.as_ref().map(|file| read_settings(&sources, Some(file), as_worker));
+    let settings_newer = settings_newer.transpose().map_err(unsound)?;
+    // They are wiped now, not when the worker ends.
+    drop((file, newer));
     start_logging(&settings, Some(handed.number))?;
     let (_, for_clients) = descriptors_for(&settings)?;
     limits::reserve_descriptors(DESCRIPTORS_RESERVED_MAX / u64::from(handed.of).max(1));
     let reload = Reread::new(&mut os, sources, as_worker)?;
     let mut reactor = Reactor::new(os, settings, for_clients, Box::new(reload))?;
-    reactor.join(channel, handed.number, handed.of, TicketKeys::from_bytes(&first.tickets));
-    if let Some(newer) = newer {
+    reactor.join(channel, handed.number, handed.of, TicketKeys::from_bytes(&tickets));
+    drop(tickets);
+    if let Some(newer) = settings_newer {
         reactor.adopt(newer);
     }
-    if first.is_watched {
+    if is_watched {
         reactor.keep_events();
     }
     let spare = reactor.run()?.spare;
@@ -156,9 +160,9 @@ fn try_work(handed: &Handed, sources: Sources) -> Result<Drained, Fatal> {
 
 /// What a supervisor says first.
 struct First {
-    file: String,
-    newer: Option<String>,
-    tickets: Vec<u8>,
+    file: Secret<String>,
+    newer: Option<Secret<String>>,
+    tickets: Secret<Vec<u8>>,
     is_watched: bool,
 }
 
@@ -169,8 +173,7 @@ fn first_words(os: &mut Os, channel: &mut Channel<Stream, ToWorker, ToSupervisor
         let heard = channel.receive();
         match channel.next_message() {
             Ok(Some(ToWorker::Start { file, newer, tickets, is_watched })) => {
-                let newer = newer.map(|newer| newer.0);
-                return Ok(First { file: file.0, newer, tickets: tickets.0, is_watched });
+                return Ok(First { file, newer, tickets, is_watched });
             }
             Ok(None) if heard == Ok(More::Maybe) => {}
             Ok(None) if heard.is_ok() => drop(os.poll(None, &mut Vec::new())?),
@@ -212,7 +215,7 @@ fn descriptors_for(settings: &Settings) -> Result<(limits::Descriptors, u32), Fa
 type Keep = fn(&mut Settings);
 
 /// Reads the configuration: its files, unless their texts are there already.
-fn read_settings(sources: &Sources, file: Option<&str>, keep: Keep) -> Result<Settings, String> {
+fn read_settings(sources: &Sources, file: Option<&Secret<String>>, keep: Keep) -> Result<Settings, String> {
     let read = match file {
         Some(packed) => {
             let texts =
@@ -252,17 +255,17 @@ impl supervisor::Reload for RereadForAll {
 }
 
 /// Reads the configuration again, in a thread beside the loop.
-struct Reread(Aside<Option<String>, Result<Settings, String>>);
+struct Reread(Aside<Option<Secret<String>>, Result<Settings, String>>);
 
 impl Reread {
     fn new(os: &mut Os, sources: Sources, keep: Keep) -> Result<Self, Fatal> {
-        let read = move |file: Option<String>| read_settings(&sources, file.as_deref(), keep);
+        let read = move |file: Option<Secret<String>>| read_settings(&sources, file.as_ref(), keep);
         os.aside("linger-reload", read).map(Self)
     }
 }
 
 impl Reload for Reread {
-    fn request(&mut self, file: Option<String>) -> Requested {
+    fn request(&mut self, file: Option<Secret<String>>) -> Requested {
         if self.0.request(file) { Requested::Begun } else { Requested::Waits }
     }
 

@@ -4,12 +4,14 @@
 //!
 //! So private keys are in the memory of the supervisor, too, although it may never use them. That gives nobody more than
 //! they had: it is the same program of the same user, who can read the files and the memory of the workers. It parses
-//! nothing that a client of theirs has sent, and the channel is a pair of sockets that nobody else can open.
+//! nothing that a client of theirs has sent, and the channel is a pair of sockets that nobody else can open. A worker keeps
+//! no text of a key: what it was read from is wiped (`tests/server/workers/tls.rs`).
 
 use super::certificates;
 use super::diagnostic::{Diagnostic, Place};
 use super::layer::Resolved;
 use super::rules::finding;
+use crate::core::secret::Secret;
 use crate::protocol::users::Users;
 use crate::protocol::users::file::{self, Mistake};
 use crate::protocol::{Access, Protocol, TOKEN_FILE_BYTES_MAX, Token};
@@ -29,7 +31,7 @@ pub struct Texts {
     /// That of the file; empty: there is none.
     pub file: String,
     /// Of each other file by its path: its text, or why it cannot be read.
-    others: IndexMap<String, Result<String, String>>,
+    others: IndexMap<String, Result<Secret<String>, String>>,
 }
 
 impl fmt::Debug for Texts {
@@ -47,19 +49,22 @@ impl Texts {
 
     /// All of them in one text, for another process of this program: each behind its length, so that it is not much longer
     /// than they are, whatever is in them.
-    pub fn pack(&self) -> String {
-        let mut packed = String::with_capacity(self.bytes() + 64 * (1 + self.others.len()));
+    pub fn pack(&self) -> Secret<String> {
+        // Room for all of it: memory that has to grow leaves a copy behind.
+        let room = self.bytes() + 64 * (1 + self.others.len());
+        let mut packed = String::with_capacity(room);
         put(&mut packed, &self.file);
         for (path, text) in &self.others {
             let (is_there, text) = match text {
-                Ok(text) => ("+", text),
+                Ok(text) => ("+", &**text),
                 Err(why) => ("-", why),
             };
             for part in [path.as_str(), is_there, text] {
                 put(&mut packed, part);
             }
         }
-        packed
+        debug_assert!(packed.len() <= room, "a part has three numbers of at most 20 digits");
+        Secret::new(packed)
     }
 
     /// What [`pack`](Self::pack) made. Another text is none.
@@ -68,7 +73,7 @@ impl Texts {
         while !packed.is_empty() {
             let path = take(&mut packed)?.to_owned();
             let text = match (take(&mut packed)?, take(&mut packed)?) {
-                ("+", text) => Ok(text.to_owned()),
+                ("+", text) => Ok(Secret::new(text.to_owned())),
                 ("-", why) => Err(why.to_owned()),
                 _ => return None,
             };
@@ -88,14 +93,15 @@ impl Texts {
             let certificates = certificates::files(table).into_iter().map(|path| (path, tls::FILE_BYTES_MAX));
             for (path, bytes_max) in users.chain(token).chain(certificates) {
                 if !self.others.contains_key(&path) {
-                    let text = read(&path, bytes_max).and_then(|text| self.within_bounds(text));
+                    let text = read(&path, bytes_max).map(Secret::new);
+                    let text = text.and_then(|text| self.within_bounds(text));
                     self.others.insert(path, text);
                 }
             }
         }
     }
 
-    fn within_bounds(&self, text: String) -> Result<String, String> {
+    fn within_bounds(&self, text: Secret<String>) -> Result<Secret<String>, String> {
         if self.bytes() + text.len() > ALL_BYTES_MAX {
             return Err(format!(
                 "with it, all files that the configuration names have more than {} MiB together",
@@ -109,7 +115,7 @@ impl Texts {
         let others = self
             .others
             .iter()
-            .map(|(path, text)| path.len() + text.as_ref().map_or_else(String::len, String::len));
+            .map(|(path, text)| path.len() + text.as_ref().map_or_else(String::len, |text| text.len()));
         self.file.len() + others.sum::<usize>()
     }
 
@@ -122,7 +128,8 @@ impl Texts {
     }
 
     fn text(&self, path: &str) -> Result<&str, &str> {
-        let text = self.others.get(path).map(|text| text.as_deref().map_err(String::as_str));
+        let text =
+            self.others.get(path).map(|text| text.as_ref().map(|text| text.as_str()).map_err(String::as_str));
         text.unwrap_or(Err("the file was not read"))
     }
 }

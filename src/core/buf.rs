@@ -4,6 +4,7 @@
 //! counts.
 
 use std::ops::{Deref, DerefMut};
+use zeroize::Zeroize;
 
 /// Memory that an empty queue keeps for what comes next, in bytes.
 const KEPT: usize = 64 * 1024;
@@ -66,6 +67,22 @@ impl ByteQueue {
         if self.is_empty() {
             self.reset(KEPT);
         }
+    }
+
+    /// An empty queue with memory for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), head: 0 }
+    }
+
+    /// How many bytes can be appended before any are moved.
+    pub const fn spare(&self) -> usize {
+        self.bytes.capacity() - self.bytes.len()
+    }
+
+    /// Empties the queue and wipes all of its memory.
+    pub fn wipe(&mut self) {
+        self.bytes.zeroize();
+        self.head = 0;
     }
 
     /// Empties the queue and keeps at most `capacity` bytes of memory for the next use.

@@ -13,6 +13,7 @@ pub mod mix;
 pub(crate) mod named;
 pub mod nearest;
 pub mod proxied;
+pub mod secret;
 pub mod secured;
 pub mod server_name;
 pub mod setting;

@@ -40,7 +40,7 @@ use crate::net::{Fatal, Kernel, ServiceNotifier, Token};
 use crate::observe::metrics::Counters;
 use crate::protocol::presence;
 use crate::protocol::users::Guard;
-use crate::tls::TicketKeys;
+use crate::tls::Tickets;
 use std::collections::VecDeque;
 
 /// A connection of this kernel.
@@ -64,7 +64,7 @@ pub(super) struct Context<K: Kernel> {
     pub(super) places: Places,
     pub(super) log_ins: LogIns,
     /// None: nothing has spoken TLS yet.
-    pub(super) tickets: Option<TicketKeys>,
+    pub(super) tickets: Tickets,
 
     // What is known of connections, beside what their entries hold.
     pub(super) pool: Pool,
@@ -197,7 +197,7 @@ impl<K: Kernel> Context<K> {
             upstreams,
             checks: Checks::new(kernel.usage().map_or(0, |usage| u64::from(usage.unix_time.subsec_nanos()))),
             log_ins: LogIns::default(),
-            tickets: None,
+            tickets: Tickets::none(),
             lifecycle: Lifecycle::new(now, reload),
             observer: Observer::new(&settings, counters, kernel.unix_time()),
             kernel,

@@ -12,6 +12,7 @@ use crate::config::settings::Settings;
 use crate::core::conn::State;
 use crate::core::end::{End, Leg};
 use crate::core::health::Outcome;
+use crate::core::secret::Secret;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Kernel, Signal};
@@ -324,7 +325,7 @@ fn kept_of(end: &End) -> End {
 pub struct NoReload;
 
 impl Reload for NoReload {
-    fn request(&mut self, _file: Option<String>) -> Requested {
+    fn request(&mut self, _file: Option<Secret<String>>) -> Requested {
         Requested::Begun
     }
 

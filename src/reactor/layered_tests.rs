@@ -441,30 +441,6 @@ fn a_flood_of_handshakes_is_spread_over_turns() {
 }
 
 #[test]
-fn the_keys_of_session_tickets_are_rotated_every_six_hours() {
-    use crate::tls::TICKET_SECONDS;
-    use crate::tls::tests::{house, read, spec};
-    house();
-    let mut scene = Scene::new();
-    let keys = |scene: &Scene| scene.reactor.cx.tickets.as_ref().map(crate::tls::TicketKeys::to_bytes);
-    scene.reactor.cx.hand_out_tickets();
-    assert_eq!(keys(&scene), None, "nothing speaks TLS");
-    let server = crate::tls::Server::load(&spec("server.pem"), &read).unwrap();
-    scene.reactor.cx.listeners[ECHO].transport = Transport::Tls(server);
-    scene.reactor.cx.hand_out_tickets();
-    let first = keys(&scene).expect("something does");
-    scene.pass(Duration::from_secs(u64::from(TICKET_SECONDS) - 1));
-    scene.reactor.cx.hand_out_tickets();
-    assert_eq!(keys(&scene).as_ref(), Some(&first), "as after a reload");
-    scene.pass(Duration::from_secs(2));
-    let second = keys(&scene).unwrap();
-    assert_eq!(&second[second.len() - first.len()..], first, "the one before still opens tickets");
-    scene.pass(Duration::from_secs(u64::from(TICKET_SECONDS)));
-    let third = keys(&scene).unwrap();
-    assert!(third.len() == second.len() && !third.ends_with(&first));
-}
-
-#[test]
 fn what_is_encoded_is_offered_before_it_counts_as_waiting() {
     let mut scene = scene_with("slow_time=1m");
     let bounds = &mut scene.reactor.cx.listeners[ECHO].settings.policy.bounds;

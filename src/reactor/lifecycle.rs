@@ -9,6 +9,7 @@ use super::parts::server_timers::ServerTimer;
 use super::{Flow, Reactor};
 use crate::config::settings::Settings;
 use crate::core::end::{Detector, Leg, Reason};
+use crate::core::secret::Secret;
 use crate::core::table::Key;
 use crate::net::{Kernel, Signal};
 use crate::observe::events::Kind;
@@ -148,7 +149,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Has the configuration read again. `file`: its text, where it was read already.
-    pub(super) fn request_settings(&mut self, file: Option<String>) {
+    pub(super) fn request_settings(&mut self, file: Option<Secret<String>>) {
         self.cx.service.on_reloading(&mut self.cx.kernel);
         if self.cx.lifecycle.request_settings(file) == Requested::Waits {
             report::reload_waits();

@@ -105,8 +105,8 @@ impl<K: Kernel> Reactor<K> {
         match message {
             // The first one was taken before the reactor was made; a second one is ignored.
             ToWorker::Start { .. } => {}
-            ToWorker::Reload { file } => self.request_settings(Some(file.0)),
-            ToWorker::Tickets { keys } => self.cx.take_ticket_keys(TicketKeys::from_bytes(&keys.0)),
+            ToWorker::Reload { file } => self.request_settings(Some(file)),
+            ToWorker::Tickets { keys } => self.cx.take_ticket_keys(TicketKeys::from_bytes(&keys)),
             ToWorker::Terminate => self.begin_drain(),
             ToWorker::Leave { last } => self.cx.lifecycle.on_told(last),
             ToWorker::Report => self.on_signal(Signal::Report),

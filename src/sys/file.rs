@@ -18,10 +18,12 @@ pub fn read_regular(path: &Path, bytes_max: usize) -> Result<String, String> {
     // A FIFO without a writer would not be open before one comes (fifo(7)); to regular files it makes no difference.
     options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     let file = options.open(path).map_err(unreadable)?;
-    is_regular(&file.metadata().map_err(unreadable)?)?;
-    let mut bytes = Vec::new();
-    // Its size says nothing where it is made up when it is read, or grows meanwhile.
+    let metadata = file.metadata().map_err(unreadable)?;
+    is_regular(&metadata)?;
+    // Its size says nothing where it is made up when it is read, or grows meanwhile. Else there is room for it, and no part of
+    // a key is left behind by memory that has to grow.
     let most = bytes_max as u64 + 1;
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(most)).unwrap_or(0));
     file.take(most).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() > bytes_max {
         return Err(format!("the file has more than {} KiB", bytes_max / 1024));

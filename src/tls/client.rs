@@ -1,7 +1,7 @@
 //! What connections to upstream servers need to speak TLS: whom they trust, and who they are themselves.
 
 use super::certificate::Parsed;
-use super::files::Files;
+use super::files::{Digest, Files};
 use super::server::authorities;
 use super::{Expiry, MinVersion, Mistake, Part, ReadFile, paths, provider};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -34,7 +34,8 @@ pub struct ClientSpec {
 #[derive(Clone)]
 pub struct Client {
     spec: ClientSpec,
-    read: Vec<String>,
+    /// Of what was read of files.
+    read: Digest,
     expiry: Option<Expiry>,
     pub(crate) config: Arc<ClientConfig>,
 }
@@ -89,7 +90,7 @@ impl Client {
         if !spec.resumes {
             config.resumption = Resumption::disabled();
         }
-        Ok(Self { spec: spec.clone(), read: files.read, expiry, config: Arc::new(config) })
+        Ok(Self { spec: spec.clone(), read: files.digest(), expiry, config: Arc::new(config) })
     }
 
     /// When our own certificate expires, if we have one.

@@ -1,12 +1,17 @@
 //! PEM files (RFC 7468): what is in them, or in one clear sentence why it cannot be used.
 
 use super::{Mistake, Part, ReadFile};
+use crate::core::secret::Secret;
+use aws_lc_rs::digest;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use std::path::Path;
 
 /// Most bytes of a file. More is no file of certificates: those of all public authorities are 200 KiB; a list of what was revoked may be long.
 pub const FILE_BYTES_MAX: usize = 16 << 20;
+
+/// Of SHA-256.
+pub(super) type Digest = [u8; 32];
 
 /// The certificates of an owner, and the key.
 pub(super) type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
@@ -16,20 +21,30 @@ pub(super) fn key_of<'a>(path: &'a Path, key_path: Option<&'a Path>) -> (Part, &
     key_path.map_or((Part::Certificate, path), |path| (Part::Key, path))
 }
 
-/// All that is read of files, so that it can be compared with what is read next time.
-#[derive(Default)]
+/// All that is read of files, and what is wrong with it.
 pub(super) struct Files {
-    /// One after the other.
-    pub(super) read: Vec<String>,
+    read: digest::Context,
     pub(super) mistakes: Vec<Mistake>,
 }
 
+impl Default for Files {
+    fn default() -> Self {
+        Self { read: digest::Context::new(&digest::SHA256), mistakes: Vec::new() }
+    }
+}
+
 impl Files {
-    /// The text of a file, kept for the comparison.
-    pub(super) fn text(&mut self, part: Part, path: &Path, read_file: ReadFile<'_>) -> Option<String> {
-        match read_file(path, FILE_BYTES_MAX) {
+    /// The text of a file.
+    pub(super) fn text(
+        &mut self,
+        part: Part,
+        path: &Path,
+        read_file: ReadFile<'_>,
+    ) -> Option<Secret<String>> {
+        match read_file(path, FILE_BYTES_MAX).map(Secret::new) {
             Ok(text) => {
-                self.read.push(text.clone());
+                self.read.update(&(text.len() as u64).to_le_bytes());
+                self.read.update(text.as_bytes());
                 Some(text)
             }
             Err(wrong) => {
@@ -37,6 +52,12 @@ impl Files {
                 None
             }
         }
+    }
+
+    /// What stands for all that was read, to be compared with what is read next time: the texts are not kept, since keys are
+    /// among them.
+    pub(super) fn digest(&self) -> Digest {
+        self.read.clone().finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
     }
 
     pub(super) fn mistake(&mut self, mistake: Mistake) {
@@ -52,13 +73,11 @@ impl Files {
         read_file: ReadFile<'_>,
     ) -> Option<Pair> {
         let text = self.text(Part::Certificate, path, read_file);
-        let key_text = match key_path {
-            Some(path) => self.text(Part::Key, path, read_file),
-            None => text.clone(),
-        };
-        let chain = text.and_then(|text| self.certificates(Part::Certificate, path, &text));
+        let apart = key_path.map(|path| self.text(Part::Key, path, read_file));
+        let chain = text.as_ref().and_then(|text| self.certificates(Part::Certificate, path, text));
         let (part, key_path) = key_of(path, key_path);
-        let key = key_text.and_then(|text| self.key(part, key_path, &text));
+        let key_text = apart.as_ref().unwrap_or(&text);
+        let key = key_text.as_ref().and_then(|text| self.key(part, key_path, text));
         Some((chain?, key?))
     }
 

@@ -26,7 +26,7 @@ pub(crate) use certificate::{common_name, identity};
 pub use client::{Client, ClientSpec};
 pub use files::FILE_BYTES_MAX;
 pub use server::{ClientAuth, Server, ServerSpec};
-pub use tickets::{TICKET_SECONDS, TicketKeys};
+pub use tickets::{TicketKeys, Tickets};
 
 use rustls::crypto::CryptoProvider;
 use rustls::{SupportedProtocolVersion, version};
@@ -107,6 +107,16 @@ impl Expiry {
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// Takes over what was made of files that were read again; whether that is another. The same stays: sessions are resumed by
+/// what those have that are in use.
+pub(crate) fn adopt<T: Clone + PartialEq>(own: &mut Option<T>, new: Option<&T>) -> bool {
+    let is_other = own.as_ref() != new;
+    if is_other {
+        *own = new.cloned();
+    }
+    is_other
 }
 
 /// The paths of a list that is separated by commas.

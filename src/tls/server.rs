@@ -1,7 +1,7 @@
 //! What a listener needs to speak TLS: its certificates by name, and which clients it trusts.
 
 use super::certificate::{Field, Parsed};
-use super::files::{Files, key_of};
+use super::files::{Digest, Files, key_of};
 use super::tickets::{TicketKeys, Ticketer};
 use super::{Expiry, MinVersion, Mistake, Part, ReadFile, paths, provider};
 use crate::core::server_name;
@@ -53,8 +53,8 @@ pub enum ClientAuth {
 #[derive(Clone)]
 pub struct Server {
     spec: ServerSpec,
-    /// What was read of files.
-    read: Vec<String>,
+    /// Of what was read of files.
+    read: Box<Digest>,
     expiries: Vec<Expiry>,
     /// None: clients are verified each time.
     ticketer: Option<Arc<Ticketer>>,
@@ -70,7 +70,6 @@ impl PartialEq for Server {
 impl Eq for Server {}
 
 impl fmt::Debug for Server {
-    /// Without what was read: keys are among it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("spec", &self.spec).finish_non_exhaustive()
     }
@@ -100,9 +99,10 @@ impl Server {
         }
         .with_cert_resolver(Arc::new(by_name));
         config.alpn_protocols = list(&spec.alpn).map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let read = files.digest();
         let ticketer = match &spec.client {
             ClientAuth::Off => {
-                let ticketer = Arc::new(Ticketer::new(digest_of(spec, &files.read)));
+                let ticketer = Arc::new(Ticketer::new(digest_of(spec, &read)));
                 config.ticketer = Arc::clone(&ticketer) as _;
                 Some(ticketer)
             }
@@ -113,7 +113,7 @@ impl Server {
                 None
             }
         };
-        Ok(Self { spec: spec.clone(), read: files.read, expiries, ticketer, config: Arc::new(config) })
+        Ok(Self { spec: spec.clone(), read: Box::new(read), expiries, ticketer, config: Arc::new(config) })
     }
 
     /// Makes its session tickets with these keys from now on, if it makes any.
@@ -143,13 +143,10 @@ impl Server {
 }
 
 /// What a listener is to its clients: the same in all workers, and after a reload that changes nothing.
-fn digest_of(spec: &ServerSpec, read: &[String]) -> [u8; 32] {
+fn digest_of(spec: &ServerSpec, read: &Digest) -> Digest {
     let mut context = digest::Context::new(&digest::SHA256);
-    let said = format!("{:?}", (spec.min_version, &spec.alpn));
-    for part in read.iter().chain([&said]) {
-        context.update(&(part.len() as u64).to_le_bytes());
-        context.update(part.as_bytes());
-    }
+    context.update(read);
+    context.update(format!("{:?}", (spec.min_version, &spec.alpn)).as_bytes());
     context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 

@@ -4,6 +4,7 @@ use super::pki::{Authority, Signed};
 use super::*;
 use indexmap::IndexMap;
 use std::cell::RefCell;
+use std::sync::Arc;
 
 thread_local! {
     static FILES: RefCell<IndexMap<String, String>> = RefCell::default();
@@ -128,4 +129,20 @@ fn the_name_of_a_client_is_where_its_listener_says() {
     assert_eq!(identity(&der, Field::Dns).as_deref(), Some("dev1.example"));
     assert_eq!(identity(&der, Field::Email), None);
     assert_eq!(identity(&CertificateDer::from(vec![0x30, 0]), Field::Cn), None);
+}
+
+#[test]
+fn what_is_in_use_stays_where_the_same_is_read_again() {
+    let (authority, _) = house();
+    let load = || Some(Server::load(&spec("server.pem"), &read).unwrap());
+    let first = load();
+    let mut own = first.clone();
+    let is_first = |own: &Option<Server>| {
+        let [own, first] = [own, &first].map(|server| &server.as_ref().unwrap().config);
+        Arc::ptr_eq(own, first)
+    };
+    assert!(!adopt(&mut own, load().as_ref()) && is_first(&own));
+    put("server.pem", &authority.sign("localhost").both());
+    assert!(adopt(&mut own, load().as_ref()) && !is_first(&own));
+    assert!(adopt(&mut own, None) && own.is_none());
 }

@@ -2,7 +2,7 @@
 //! read all that was said under a ticket of them, so that they are thrown away after a while; and all workers of a server
 //! have the same, so that it does not matter at which of them a client comes back.
 //!
-//! The loop decides when the keys are [rotated](TicketKeys::rotate), and hands them out; nothing here looks at
+//! [`Tickets`] says when the keys are rotated; who has them hands them out, and says what time it is: nothing here looks at
 //! a clock. A ticket is, as RFC 5077 recommends in its section 4, with one AEAD in the place of its cipher and MAC:
 //!
 //! ```text
@@ -10,6 +10,8 @@
 //! ```
 
 use super::provider;
+use crate::core::secret::Secret;
+use crate::core::time::{Duration, Instant};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use rustls::server::ProducesTickets;
 use std::fmt;
@@ -20,7 +22,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// one before, which still opens what it has sealed. A nonce is drawn at random, for which a key must not seal more than
 /// 2^32 times (NIST SP 800-38D, 8.3): at two tickets for each, that is 100,000 handshakes a second, all this time, over all
 /// workers.
-pub const TICKET_SECONDS: u32 = 6 * 3600;
+const TICKET_SECONDS: u32 = 6 * 3600;
+const ROTATION: Duration = Duration::from_secs(TICKET_SECONDS as u64);
 
 const NAME_BYTES: usize = 16;
 const SECRET_BYTES: usize = 32;
@@ -59,8 +62,8 @@ impl TicketKeys {
     }
 
     /// For another process of this server.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        self.0.concat()
+    pub fn to_bytes(&self) -> Secret<Vec<u8>> {
+        Secret::new(self.0.concat())
     }
 
     /// What [`to_bytes`](Self::to_bytes) made. Other bytes are none.
@@ -72,6 +75,52 @@ impl TicketKeys {
             own.extend_from_slice(keys);
             Self(own)
         })
+    }
+}
+
+/// The keys that a process has: none, its own, which it rotates, or another's, which it is told.
+#[derive(Clone, Debug)]
+pub struct Tickets {
+    keys: Option<TicketKeys>,
+    rotate: Instant,
+}
+
+impl Tickets {
+    /// Before there are any.
+    pub const fn none() -> Self {
+        Self { keys: None, rotate: Instant::NEVER }
+    }
+
+    /// Draws the first key, unless there is one. Whether it has.
+    pub fn begin(&mut self, now: Instant) -> bool {
+        let begins = self.keys.is_none();
+        if begins {
+            *self = Self { keys: Some(TicketKeys::draw()), rotate: now + ROTATION };
+        }
+        begins
+    }
+
+    /// Rotates those of its own if it is time. Whether it was.
+    pub fn rotate(&mut self, now: Instant) -> bool {
+        let Some(keys) = self.keys.as_mut().filter(|_| self.rotate <= now) else { return false };
+        keys.rotate();
+        self.rotate = now + ROTATION;
+        true
+    }
+
+    /// Takes those of another process, which rotates them.
+    pub fn take(&mut self, keys: Option<TicketKeys>) {
+        *self = Self { keys, rotate: Instant::NEVER };
+    }
+
+    /// When they are rotated next; [`Instant::NEVER`]: not by this process.
+    pub const fn next(&self) -> Instant {
+        self.rotate
+    }
+
+    /// Those to be used.
+    pub const fn keys(&self) -> Option<&TicketKeys> {
+        self.keys.as_ref()
     }
 }
 
@@ -185,6 +234,27 @@ mod tests {
             keys.rotate();
         }
         assert_eq!(keys.0.len(), KEYS_MAX);
+    }
+
+    #[test]
+    fn keys_are_drawn_once_and_rotated_when_their_time_has_come_unless_they_are_anothers() {
+        let start = Instant::from_millis(1000);
+        let mut tickets = Tickets::none();
+        assert!(!tickets.rotate(start + ROTATION) && tickets.keys().is_none());
+        assert_eq!(tickets.next(), Instant::NEVER);
+        assert!(tickets.begin(start));
+        let first = tickets.keys().unwrap().to_bytes();
+        assert!(!tickets.begin(start + ROTATION / 2), "a reload draws none");
+        assert!(!tickets.rotate(start + ROTATION / 2));
+        assert_eq!((tickets.keys().unwrap().to_bytes(), tickets.next()), (first.clone(), start + ROTATION));
+        assert!(tickets.rotate(start + ROTATION));
+        let second = tickets.keys().unwrap().to_bytes();
+        assert!(second.ends_with(&first) && second.len() > first.len(), "the one before still opens tickets");
+        assert_eq!(tickets.next(), start + ROTATION * 2);
+        let told = TicketKeys::draw();
+        tickets.take(Some(told.clone()));
+        assert!(!tickets.rotate(start + ROTATION * 9) && !tickets.begin(start));
+        assert_eq!((tickets.keys(), tickets.next()), (Some(&told), Instant::NEVER));
     }
 
     #[test]

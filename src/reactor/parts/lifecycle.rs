@@ -1,6 +1,7 @@
 //! The life of the server: when it started, its configuration, and how it goes away.
 
 use crate::config::settings::{DrainSettings, Settings};
+use crate::core::secret::Secret;
 use crate::core::time::{Duration, Instant};
 use crate::workers::link::last_words_until;
 use std::ops::Range;
@@ -9,7 +10,7 @@ use std::ops::Range;
 pub trait Reload {
     /// Begins to. `file`: its text, where somebody has read that already. While an earlier request is under way, it is
     /// remembered, and follows it.
-    fn request(&mut self, file: Option<String>) -> Requested;
+    fn request(&mut self, file: Option<Secret<String>>) -> Requested;
 
     /// What has come of it, once it is there: the new settings, or all that is wrong with them. To be asked for after
     /// each [`request`](Self::request), and when [`Token::ASIDE`](crate::net::Token::ASIDE) is ready.
@@ -90,7 +91,7 @@ impl Lifecycle {
     }
 
     /// Has the configuration read again. See [`Reload::request`].
-    pub(in crate::reactor) fn request_settings(&mut self, file: Option<String>) -> Requested {
+    pub(in crate::reactor) fn request_settings(&mut self, file: Option<Secret<String>>) -> Requested {
         self.reload.request(file)
     }
 

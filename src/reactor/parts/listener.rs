@@ -11,6 +11,7 @@ use crate::core::time::{Duration, Instant};
 use crate::net::{Accepted, Address, Listener, Peer, Queue};
 use crate::observe::report::Stall;
 use crate::protocol::users::Guard;
+use crate::tls;
 use crate::transport::Transport;
 
 /// How long accepting must have gone on before it is said so: a full server stalls and goes on with each client
@@ -177,9 +178,8 @@ impl<L: Listener> ListenerState<L> {
         let before = old.policy.liveness.heartbeat;
         // What other hosts can reach, they can until a restart: what protects it stays.
         let is_same = (new.protocol, &new.address) == (old.protocol, &old.address);
-        let tls = if is_same || old.tls.is_none() { &new.tls } else { &old.tls };
-        // The same certificates stay in use, and with them what sessions are resumed by.
-        if *tls != old.tls {
+        let mut tls = old.tls.clone();
+        if (is_same || old.tls.is_none()) && tls::adopt(&mut tls, new.tls.as_ref()) {
             self.transport = Transport::new(tls.as_ref());
         }
         let has_users = new.protocol == old.protocol && matches!(new.guard, Guard::Users(_));
@@ -188,7 +188,7 @@ impl<L: Listener> ListenerState<L> {
         self.settings = ListenerSettings {
             guard: guard.clone(),
             token: token.clone(),
-            tls: tls.clone(),
+            tls,
             protocol: old.protocol,
             relay: if new.protocol == old.protocol { new.relay.clone() } else { old.relay.clone() },
             address: old.address.clone(),

@@ -11,6 +11,7 @@ use crate::core::time::Instant;
 use crate::net::{Address, Answers, Peer};
 use crate::protocol::gateway::servers::SERVERS_MAX;
 use crate::protocol::gateway::{Balance, Removed, ServerAddress, ServerSpec};
+use crate::tls;
 use std::net::{IpAddr, SocketAddr};
 
 /// Whether a connection to an address can turn out to be one to itself: the kernel knows.
@@ -78,7 +79,9 @@ impl Servers {
         is_named: impl Fn(usize) -> bool,
         now: Instant,
     ) {
-        self.settings = settings.clone();
+        let mut client = self.settings.tls.take();
+        tls::adopt(&mut client, settings.tls.as_ref());
+        self.settings = Upstream { tls: client, ..settings.clone() };
         self.retired = false;
         self.names.adopt(&self.settings.is, now);
         self.refresh(could_be_own_peer, is_named, Some(now));

@@ -7,6 +7,7 @@ use crate::core::time::Duration;
 use crate::net::HostName;
 use crate::protocol::gateway;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 fn upstream(balance: Balance, servers: &[String]) -> Upstream {
     let texts = [("servers", servers.join(",")), ("connect_timeout", String::new())];
@@ -80,6 +81,23 @@ fn a_client_keeps_its_server_and_most_do_when_one_goes() {
         let share = before.iter().filter(|&&chosen| chosen == server).count();
         assert!((40..=90).contains(&share), "{share} of 256 clients have server {server}");
     }
+}
+
+#[test]
+fn sessions_of_tls_with_servers_are_resumed_after_a_reload_that_changes_nothing_of_it() {
+    use crate::tls::tests::{client_spec, house, read};
+    house();
+    let with = |resumes: bool| {
+        let spec = tls::ClientSpec { resumes, ..client_spec() };
+        Upstream { tls: Some(tls::Client::load(&spec, &read).unwrap()), ..at(Balance::RoundRobin, &[1]) }
+    };
+    let mut servers = made(with(true));
+    let config = |servers: &Servers| Arc::clone(&servers.settings().tls.as_ref().unwrap().config);
+    let first = config(&servers);
+    servers.adopt(&with(true), &|_| false, |_| true, Instant::ZERO);
+    assert!(Arc::ptr_eq(&config(&servers), &first), "what it remembers of sessions is in it");
+    servers.adopt(&with(false), &|_| false, |_| true, Instant::ZERO);
+    assert!(!Arc::ptr_eq(&config(&servers), &first));
 }
 
 #[test]

@@ -17,6 +17,7 @@ use super::world::{Conn, Event, Side, World};
 use crate::config::settings::Settings;
 use crate::core::conn::State;
 use crate::core::conn::policy::Policy;
+use crate::core::secret::Secret;
 use crate::core::tcp::TcpState;
 use crate::core::time::{Duration, Instant};
 use crate::net::Signal;
@@ -130,7 +131,7 @@ pub(super) struct NoFile {
 }
 
 impl Reload for NoFile {
-    fn request(&mut self, _file: Option<String>) -> Requested {
+    fn request(&mut self, _file: Option<Secret<String>>) -> Requested {
         self.requested = true;
         Requested::Begun
     }

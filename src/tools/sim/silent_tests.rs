@@ -10,6 +10,7 @@ use super::tcp::Sizes;
 use super::world::{Side, World};
 use crate::config::{Override, Sources, no_files, resolve_text};
 use crate::core::end::By;
+use crate::core::secret::Secret;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Exit, Received, Sent, Signal};
@@ -63,7 +64,7 @@ impl Setup {
         let settings = resolve_text(&sources, None, no_files).unwrap().settings;
         let world = World::new(Faults::none(), &mut Rng::new(1));
         let stage = Rc::new(RefCell::new(SimEnv::new(world, ClientPool::empty())));
-        let plan = Plan { settings, file: String::new(), workers: 2 };
+        let plan = Plan { settings, file: Secret::default(), workers: 2 };
         let kernel = SimKernel::new(Rc::clone(&stage));
         let mut supervisor = Supervisor::new(kernel, plan, Box::new(NoFile::default())).unwrap();
         // Something to wake up for, while no worker serves.

@@ -20,6 +20,7 @@ use super::run::{Failure, NoFile, Options, Outcome, clients};
 use super::watched::Watcher;
 use super::world::World;
 use crate::config::settings::Settings;
+use crate::core::secret::Secret;
 use crate::core::time::Duration;
 use crate::net::{Exit, Interest, Kernel as _, Signal, Token};
 use crate::reactor::{Flow, Reactor};
@@ -75,7 +76,7 @@ pub fn run_workers(seed: u64, workers: Option<u32>, options: &Options) -> Outcom
     let kernel = SimKernel::new(Rc::clone(&stage));
     let settings = plan.settings.clone();
     let watcher = Watcher::draw(seed, &mut plan, &mut stage.borrow_mut().world);
-    let supervised = supervisor::Plan { settings: plan.settings, file: String::new(), workers };
+    let supervised = supervisor::Plan { settings: plan.settings, file: Secret::default(), workers };
     let supervisor = match Supervisor::new(kernel, supervised, Box::new(NoFile::default())) {
         Ok(supervisor) => supervisor,
         Err(fatal) => unreachable!("the simulated kernel refuses no listener: {fatal}"),

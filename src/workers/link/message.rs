@@ -3,28 +3,8 @@
 use super::query::{Finding, Query};
 use super::question::{Answer, Question};
 use super::wire::{Fields, Malformed, Wire, wire};
+use crate::core::secret::Secret;
 use crate::protocol::admin::Spoken;
-use std::fmt;
-
-/// What is not shown, wherever a message is: passwords and private keys are in it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret<T>(pub T);
-
-impl<T> fmt::Debug for Secret<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
-
-impl<T: Wire> Wire for Secret<T> {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.0.put(out);
-    }
-
-    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
-        T::take(fields).map(Self)
-    }
-}
 
 /// A role of an identity: each is one connection's at most, over all workers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -249,6 +229,9 @@ pub trait Message: Sized {
     /// # Errors
     /// When they are not the bytes of one message.
     fn read(bytes: &[u8]) -> Result<Self, Malformed>;
+
+    /// How many of its bytes are secret.
+    fn secret_bytes(&self) -> usize;
 }
 
 impl<T: Wire> Message for T {
@@ -260,6 +243,10 @@ impl<T: Wire> Message for T {
         let mut fields = Fields(bytes);
         let message = T::take(&mut fields)?;
         if fields.0.is_empty() { Ok(message) } else { Err(Malformed) }
+    }
+
+    fn secret_bytes(&self) -> usize {
+        Wire::secret_bytes(self)
     }
 }
 
@@ -325,13 +312,13 @@ pub(super) mod tests {
         let id = b"dev\0\xff".to_vec();
         for message in [
             ToWorker::Start {
-                file: Secret("a = 1\n".to_owned()),
-                newer: Some(Secret("a = 2\n".to_owned())),
-                tickets: Secret(vec![7; 48]),
+                file: Secret::new("a = 1\n".to_owned()),
+                newer: Some(Secret::new("a = 2\n".to_owned())),
+                tickets: Secret::new(vec![7; 48]),
                 is_watched: true,
             },
-            ToWorker::Reload { file: Secret(String::new()) },
-            ToWorker::Tickets { keys: Secret(vec![7; 96]) },
+            ToWorker::Reload { file: Secret::new(String::new()) },
+            ToWorker::Tickets { keys: Secret::new(vec![7; 96]) },
             ToWorker::Terminate,
             ToWorker::Report,
             ToWorker::AskAlive,
@@ -381,6 +368,20 @@ pub(super) mod tests {
         ] {
             returns(&message);
         }
+    }
+
+    #[test]
+    fn what_is_secret_in_a_message_is_counted() {
+        let start = ToWorker::Start {
+            file: Secret::new("a = 1\n".to_owned()),
+            newer: Some(Secret::new("a = 20\n".to_owned())),
+            tickets: Secret::new(vec![7; 48]),
+            is_watched: true,
+        };
+        assert_eq!(Message::secret_bytes(&start), 6 + 7 + 48);
+        assert_eq!(Message::secret_bytes(&ToWorker::Tickets { keys: Secret::new(vec![7; 96]) }), 96);
+        let shown = ToWorker::Publish { channel: b"news".to_vec(), payload: vec![0; 1000] };
+        assert_eq!(Message::secret_bytes(&shown), 0);
     }
 
     proptest! {

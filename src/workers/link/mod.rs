@@ -9,11 +9,12 @@ mod channel;
 mod message;
 mod query;
 mod question;
+mod queue;
 mod wire;
 
 use crate::core::time::{Duration, Instant};
 pub use channel::{Broken, Channel, More};
-pub use message::{Message, Role, Secret, ToSupervisor, ToWorker, Topic};
+pub use message::{Message, Role, ToSupervisor, ToWorker, Topic};
 pub use query::{Finding, InfoNumbers, Query, ServerNumbers};
 pub use question::{About, Answer, Content, EndRow, EndRows, EventRow, EventRows, Question, Rows};
 pub use wire::Malformed;

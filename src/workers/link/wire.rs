@@ -1,10 +1,12 @@
 //! How values become bytes and come back: numbers are little-endian, lists and text have their length before them, an
 //! enum has a tag before its fields. Nothing here trusts a length, and nothing is allocated for an announcement.
 
+use crate::core::secret::Secret;
 use crate::core::table::Key;
 use crate::core::time::Duration;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
+use zeroize::Zeroize;
 
 /// Bytes that are no message. The other end is broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +19,11 @@ pub(super) trait Wire: Sized {
 
     /// Reads it back.
     fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed>;
+
+    /// How many of its bytes are secret.
+    fn secret_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// What is left to be read of a message.
@@ -54,6 +61,15 @@ macro_rules! wire {
                         Ok(Self::$variant $({ $($field),* })? $(( $($item),* ))?)
                     })*
                     _ => Err($crate::workers::link::wire::Malformed),
+                }
+            }
+
+            fn secret_bytes(&self) -> usize {
+                match self {
+                    $(Self::$variant $({ $($field),* })? $(( $($item),* ))? => {
+                        0 $($(+ $crate::workers::link::wire::Wire::secret_bytes($field))*)?
+                        $($(+ $crate::workers::link::wire::Wire::secret_bytes($item))*)?
+                    })*
                 }
             }
         }
@@ -233,6 +249,24 @@ impl<T: Wire> Wire for Option<T> {
 
     fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
         if bool::take(fields)? { T::take(fields).map(Some) } else { Ok(None) }
+    }
+
+    fn secret_bytes(&self) -> usize {
+        self.as_ref().map_or(0, Wire::secret_bytes)
+    }
+}
+
+impl<T: Wire + Zeroize + AsRef<[u8]>> Wire for Secret<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        T::put(self, out);
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        T::take(fields).map(Self::new)
+    }
+
+    fn secret_bytes(&self) -> usize {
+        (**self).as_ref().len()
     }
 }
 

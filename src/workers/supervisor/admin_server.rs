@@ -107,7 +107,7 @@ impl<K: Kernel> AdminServer<K> {
             own.connections_max = new.connections_max;
             // What protects an address that is moved stays with it until a restart.
             if own.address == new.address || own.tls.is_none() {
-                own.tls.clone_from(&new.tls);
+                tls::adopt(&mut own.tls, new.tls.as_ref());
             }
             own.access.hosts.clone_from(&new.access.hosts);
             // A token that is gone leaves an address as it is: other hosts may be able to reach it.

@@ -1,5 +1,6 @@
 //! The processes of the workers: who is started, and who has ended.
 
+use super::tickets::packed;
 use super::worker::Life;
 use super::{Phase, Supervisor, token_of};
 use crate::core::time::Duration;
@@ -7,7 +8,7 @@ use crate::core::units::seconds;
 use crate::net::{Fatal, Supervising};
 use crate::observe::events::Kind;
 use crate::observe::report;
-use crate::workers::link::{Secret, ToWorker};
+use crate::workers::link::ToWorker;
 use serde_json::json;
 
 impl<K: Supervising> Supervisor<K> {
@@ -19,13 +20,15 @@ impl<K: Supervising> Supervisor<K> {
             if !matches!(worker.life, Life::Resting { until } if until <= now) {
                 continue;
             }
-            let newer = (self.file != self.plan.file).then(|| Secret(self.file.clone()));
-            let file = Secret(self.plan.file.clone());
-            let (tickets, is_watched) = (self.tickets.packed(), self.fanout.is_watched());
-            let mut first = vec![ToWorker::Start { file, newer, tickets, is_watched }];
-            first.extend(self.fanout.words().map(ToWorker::Word));
-            match worker.start(&mut self.kernel, self.plan.workers, token_of(place), now, &first) {
+            let newer = (self.file != self.plan.file).then(|| self.file.clone());
+            let file = self.plan.file.clone();
+            let (tickets, is_watched) = (packed(&self.tickets), self.fanout.is_watched());
+            let start = ToWorker::Start { file, newer, tickets, is_watched };
+            match worker.start(&mut self.kernel, self.plan.workers, token_of(place), now, &start) {
                 Ok(pid) => {
+                    for word in self.fanout.words() {
+                        worker.send(&ToWorker::Word(word));
+                    }
                     report::worker_started(worker.number, pid, worker.restarts);
                     let fields = || json!({"worker": worker.number, "pid": pid, "restarts": worker.restarts});
                     self.events.add_of_server(Kind::WorkerStarted, fields, now);

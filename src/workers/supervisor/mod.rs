@@ -35,11 +35,13 @@ mod totals;
 mod worker;
 
 use crate::config::settings::{ListenerSettings, Settings};
+use crate::core::secret::Secret;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Address, Fatal, Listener as _, Ready, ServiceNotifier, Signal, Supervising, Token};
 use crate::observe::events::{Events, Kind};
 use crate::observe::report;
 use crate::protocol::presence;
+use crate::tls::Tickets;
 use crate::workers::link::ToWorker;
 use admin_fanout::AdminFanout;
 use admin_server::{AdminServer, CLIENTS, ClientId, Served};
@@ -50,7 +52,6 @@ use inquiries::Inquiries;
 use last_words::LastWords;
 pub use reload::{Reload, Reread};
 use serde_json::json;
-use tickets::Tickets;
 use topics::Topics;
 use totals::Own;
 use worker::{Life, Worker};
@@ -72,8 +73,8 @@ const AT_ONCE: Duration = Duration::from_secs(5);
 pub struct Plan {
     /// In force: those of `file` and the flags.
     pub settings: Settings,
-    /// The text of the file.
-    pub file: String,
+    /// The text of the file, with those that it names, packed.
+    pub file: Secret<String>,
     /// How many there are to be: two at least.
     pub workers: u32,
 }
@@ -106,7 +107,7 @@ pub struct Supervisor<K: Supervising> {
     phase: Phase,
     plan: Plan,
     /// The file as it was last read without a mistake.
-    file: String,
+    file: Secret<String>,
     /// Reads it again.
     reload: Box<dyn Reload>,
     /// When the drain begins that was put off.
@@ -161,8 +162,8 @@ impl<K: Supervising> Supervisor<K> {
             addresses.push((settings.clone(), shares[0].address().clone()));
             theirs.iter_mut().zip(shares).for_each(|(own, share)| own.push(share));
         }
-        let mut tickets = Tickets::new();
-        tickets.begin(&plan.settings, now);
+        let mut tickets = Tickets::none();
+        tickets::begin(&mut tickets, &plan.settings, now);
         let admin = AdminServer::open(&mut kernel, admin_of(&plan.settings).cloned(), ADMIN, now)?;
         admin.use_ticket_keys(tickets.keys());
         let workers = theirs.into_iter().zip(1..).map(|(own, number)| Worker::new(number, own)).collect();
@@ -270,7 +271,7 @@ impl<K: Supervising> Supervisor<K> {
         self.serve_admin();
         // After all that has something to tell them.
         for worker in &mut self.workers {
-            worker.flush(self.now);
+            worker.flush(&self.file, self.now);
         }
         if self.phase == Phase::Starting && self.workers.iter().all(is_settled) {
             self.phase = Phase::Serving;

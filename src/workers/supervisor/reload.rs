@@ -1,13 +1,14 @@
 //! The configuration read again, once for all workers: beside the loop, so that a disk that hangs holds up nobody. What
 //! is wrong with it is told once, and changes nothing.
 
-use super::{Supervisor, admin_of};
+use super::{Supervisor, admin_of, tickets};
 use crate::config::settings::Settings;
+use crate::core::secret::Secret;
 use crate::net::Supervising;
 use crate::observe::report::{self, CertificateOf};
 
 /// Settings and the text of the file that they come from; or all that is wrong with it.
-pub type Reread = Result<(Settings, String), String>;
+pub type Reread = Result<(Settings, Secret<String>), String>;
 
 /// Reads the configuration again, beside the loop. [`Token::ASIDE`](crate::net::Token::ASIDE) is ready when that is done.
 pub trait Reload {
@@ -43,7 +44,7 @@ impl<K: Supervising> Supervisor<K> {
     }
 
     /// Applies what concerns the supervisor, and hands the rest on.
-    fn apply_settings(&mut self, new: &Settings, file: String) {
+    fn apply_settings(&mut self, new: &Settings, file: Secret<String>) {
         let mut notes = Vec::new();
         let (old_admin, new_admin) = (admin_of(&self.plan.settings), admin_of(new));
         if old_admin.map(|own| &own.address) != new_admin.map(|own| &own.address) {
@@ -57,14 +58,14 @@ impl<K: Supervising> Supervisor<K> {
         self.plan.settings.server.stall_timeout = new.server.stall_timeout;
         self.plan.settings.server.presence = new.server.presence;
         // Before the listeners that are to use them.
-        if self.tickets.begin(new, self.now) {
+        if tickets::begin(&mut self.tickets, new, self.now) {
             self.hand_out_tickets();
         } else {
             self.admin.use_ticket_keys(self.tickets.keys());
         }
         self.warn_of_expiries();
         for worker in &mut self.workers {
-            worker.reload(&file);
+            worker.reload();
         }
         self.file = file;
         self.reloaded = (true, self.now);

@@ -1,11 +1,12 @@
 //! One worker: the process, the channel to it, and when it is started anew.
 
 use super::pulse::{Pulse, Step};
+use crate::core::secret::Secret;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Exit, Fatal, Interest, Kernel, Process as _, Supervising, Token};
 use crate::observe::metrics::Ledger;
 use crate::workers::link::{
-    Broken, Channel, Finding, More, Query, Question, RELAYS_HIGH, Secret, ToSupervisor, ToWorker,
+    Broken, Channel, Finding, More, Query, Question, RELAYS_HIGH, ToSupervisor, ToWorker,
 };
 use indexmap::IndexSet;
 
@@ -70,6 +71,8 @@ pub(super) struct Process<K: Supervising> {
     pulse: Pulse,
     /// Its end of the channel took less than there was.
     blocked: bool,
+    /// The configuration was read again, and it was not told yet.
+    reload_due: bool,
 }
 
 impl<K: Supervising> Worker<K> {
@@ -89,7 +92,7 @@ impl<K: Supervising> Worker<K> {
         }
     }
 
-    /// Starts its process. `first`: what it is told before anything else.
+    /// Starts its process. `start`: what it is told before anything else.
     ///
     /// # Errors
     /// When that is not possible now.
@@ -99,23 +102,23 @@ impl<K: Supervising> Worker<K> {
         of: u32,
         token: Token,
         now: Instant,
-        first: &[ToWorker],
+        start: &ToWorker,
     ) -> Result<u32, Fatal> {
         let (child, stream) = kernel.start_worker(self.number, of, &self.listeners)?;
         let pid = child.id();
         let watched = kernel.watch(&stream, token, Interest::ReadWrite);
         let mut channel = Channel::new(stream);
-        for message in first {
-            channel.send_bulk(message);
-        }
+        let queued = channel.try_send_bulk(start);
+        debug_assert!(queued, "a new channel is empty");
         // One that cannot be heard is no worker: it sees its channel end, and ends.
         let channel = watched.is_ok().then_some(channel);
         let ready = channel.is_some();
         let kill = if ready { Instant::NEVER } else { now };
         self.restarts += u64::from(self.ends > 0);
         let pulse = Pulse::new(now);
+        let (blocked, reload_due) = (false, false);
         self.life =
-            Life::Starting(Process { child, channel, since: now, ready, kill, pulse, blocked: false });
+            Life::Starting(Process { child, channel, since: now, ready, kill, pulse, blocked, reload_due });
         Ok(pid)
     }
 
@@ -172,10 +175,11 @@ impl<K: Supervising> Worker<K> {
         true
     }
 
-    /// Tells it the configuration, if it runs: that may take a while, through which what others say is relayed to it as ever.
-    pub(super) fn reload(&mut self, file: &str) {
-        if let Some(channel) = self.process().and_then(|process| process.channel.as_mut()) {
-            channel.send_bulk(&ToWorker::Reload { file: Secret(file.to_owned()) });
+    /// Has it told the configuration, if it runs. That may take a while, through which what others say is relayed to it as
+    /// ever. One that does not read has one waiting, and is told the newest when that is gone: the queue is bounded.
+    pub(super) const fn reload(&mut self) {
+        if let Some(process) = self.process() {
+            process.reload_due = true;
         }
     }
 
@@ -247,18 +251,24 @@ impl<K: Supervising> Worker<K> {
         }
     }
 
-    /// Sends what it takes.
-    pub(super) fn flush(&mut self, now: Instant) {
+    /// Sends what it takes. `file`: the configuration as it was read last.
+    pub(super) fn flush(&mut self, file: &Secret<String>, now: Instant) {
         let Some(process) = self.process() else { return };
-        let Some(channel) = process.channel.as_mut().filter(|channel| channel.pending_output() > 0) else {
+        let Some(channel) = process.channel.as_mut() else { return };
+        if channel.pending_output() == 0 && !process.reload_due {
             return;
-        };
-        let pending = channel.pending_output();
-        if channel.flush().is_err() {
-            process.kill = process.kill.min(now + LAST_CALL);
         }
+        let pending = channel.pending_output();
+        let mut sent = channel.flush();
         // Where the kernel's buffer was full, room in it is a sign that somebody reads.
         let moved = process.blocked && channel.pending_output() < pending;
+        if process.reload_due && channel.try_send_bulk(&ToWorker::Reload { file: file.clone() }) {
+            process.reload_due = false;
+            sent = sent.and_then(|()| channel.flush());
+        }
+        if sent.is_err() {
+            process.kill = process.kill.min(now + LAST_CALL);
+        }
         process.blocked = channel.pending_output() > 0;
         if moved && !process.pulse.is_stalled() {
             process.pulse.on_sign(now);

@@ -19,6 +19,7 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("core::time", PURE, &[]),
     layer("core::units", PURE, &["core::time"]),
     layer("core::setting", PURE, &["core::time"]),
+    layer("core::secret", PURE, &[]),
     layer("core::named", PURE, &[]),
     layer("core::nearest", PURE, &[]),
     layer("core::alert", PURE, &["core::named"]),
@@ -76,7 +77,7 @@ pub(super) const LAYERS: &[Layer] = &[
         ],
     ),
     // Certificates and keys: what is read is given to it.
-    layer("tls", PURE, &["core::setting", "core::server_name"]),
+    layer("tls", PURE, &["core::secret", "core::setting", "core::server_name", "core::time"]),
     // What lies between a socket and a session: it sees neither.
     layer(
         "transport",
@@ -98,6 +99,7 @@ pub(super) const LAYERS: &[Layer] = &[
         "config",
         PURE,
         &[
+            "core::secret",
             "core::setting",
             "core::nearest",
             "core::admission",
@@ -174,6 +176,7 @@ pub(super) const LAYERS: &[Layer] = &[
         "workers::link",
         PURE,
         &[
+            "core::secret",
             "core::buf",
             "core::event",
             "core::time",
@@ -210,6 +213,7 @@ pub(super) const LAYERS: &[Layer] = &[
         "reactor",
         PURE,
         &[
+            "core::secret",
             "core::mix",
             "core::admission",
             "core::proxied",
@@ -243,6 +247,7 @@ pub(super) const LAYERS: &[Layer] = &[
         "workers::supervisor",
         PURE,
         &[
+            "core::secret",
             "core::admission",
             "core::units",
             "core::end",
@@ -273,6 +278,7 @@ pub(super) const LAYERS: &[Layer] = &[
         "tools::sim",
         PURE,
         &[
+            "core::secret",
             "core::admission",
             "core::mix",
             "core::setting",
@@ -339,6 +345,7 @@ pub(super) const LAYERS: &[Layer] = &[
         "cli",
         IMPURE,
         &[
+            "core::secret",
             "guide",
             "core::conn",
             "core::end",

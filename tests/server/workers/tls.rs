@@ -4,11 +4,13 @@
 use crate::common::file::TempFile;
 use crate::common::tls::{House, TlsClient};
 use crate::common::{Server, until};
-use crate::workers::crowd::{all_serve, pids, served, signal};
+use crate::workers::crowd::{all_serve, pids, served, signal, stop};
 use rustls::{ClientConfig, HandshakeKind};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 /// Workers with a listener for echo, whose table of TLS says more.
@@ -128,6 +130,89 @@ fn a_long_list_of_what_was_revoked_reaches_all_workers() {
     for _ in 0..4 {
         connect(&server, &may);
         TlsClient::connect(server.address("echo"), &may_not).expect_refusal();
+    }
+}
+
+#[test]
+fn a_worker_that_reads_nothing_is_told_the_newest_configuration_once_it_does() {
+    let house = House::new();
+    let (device, revoked) = (house.authority.sign("dev1"), house.authority.sign("dev2"));
+    // More than its socket takes.
+    let long = "what somebody has to say\n".repeat(100_000);
+    let crl = TempFile::new(&house.authority.revoke(&[]));
+    let asks = format!(
+        "client_certificate = 'required'\nclient_ca = '{}'\nclient_crl = '{}'\n",
+        house.ca.path(),
+        crl.path()
+    );
+    let text = configuration(2, &house, &asks).replacen("[server]", "[server]\nstall_timeout = 'off'", 1);
+    let file = TempFile::new(&text);
+    let server = Server::start(&["--config", file.path()]);
+    all_serve(&server, 2);
+    let stuck = pids(&server)[&2];
+    stop(stuck);
+    for reload in 1..=6 {
+        let list = if reload < 6 { house.authority.revoke(&[]) } else { house.authority.revoke(&[&revoked]) };
+        crl.write(&format!("{long}{list}"));
+        server.signal("HUP");
+        until("a reload of the others", || server.events("reloaded").len() == 2 * reload);
+    }
+    signal(stuck, "CONT");
+    // The first, which has gone out in part, and the last.
+    until("its own reloads", || server.events("reloaded").len() >= 6 * 2 + 2);
+    let (may, may_not) = (house.trust(Some(&device)), house.trust(Some(&revoked)));
+    assert!(!all_resume(&server, &may, &[1, 2]));
+    for _ in 0..8 {
+        TlsClient::connect(server.address("echo"), &may_not).expect_refusal();
+    }
+    assert_eq!(server.events("reloaded").len(), 6 * 2 + 2);
+}
+
+/// How often a text stands in what a process can write to.
+fn times_in_memory(pid: u64, text: &str) -> usize {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let regions = maps.lines().filter_map(|line| {
+        let (range, rest) = line.split_once(' ')?;
+        let (from, to) = range.split_once('-').filter(|_| rest.starts_with("rw"))?;
+        let [from, to] = [from, to].map(|address| u64::from_str_radix(address, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
+        // What was given back since it was listed has nothing.
+        memory.read_exact_at(&mut bytes, from).ok().map(|()| bytes)
+    });
+    regions.map(|bytes| memmem(&bytes, text.as_bytes())).sum()
+}
+
+fn memmem(bytes: &[u8], text: &[u8]) -> usize {
+    let starts = bytes.iter().enumerate().filter(|(_, byte)| **byte == text[0]);
+    starts.filter(|(at, _)| bytes[*at..].starts_with(text)).count()
+}
+
+#[test]
+fn the_text_of_a_private_key_is_wiped_from_the_memory_of_a_worker_once_it_is_read() {
+    let house = House::new();
+    let text = configuration(2, &house, "");
+    let file = TempFile::new(&text);
+    let server = Server::start(&["--config", file.path()]);
+    all_serve(&server, 2);
+    // The end of a line and the beginning of the next: what decodes PEM has only lines.
+    let part_of = |key: &str| {
+        let (first, rest) = key.split_once("KEY-----\n").unwrap().1.split_once('\n').unwrap();
+        format!("{}\n{}", &first[32..], &rest[..32])
+    };
+    let is_wiped = |part: &str| {
+        assert!(times_in_memory(server.pid().into(), part) > 0, "the supervisor has it for those to come");
+        for (number, pid) in pids(&server) {
+            until(&format!("no trace of it in worker {number}"), || times_in_memory(pid, part) == 0);
+        }
+    };
+    is_wiped(&part_of(&std::fs::read_to_string(house.server.path()).unwrap()));
+    for reloads in 1..=2 {
+        let renewed = house.authority.sign("localhost");
+        house.server.write(&renewed.both());
+        server.signal("HUP");
+        until("the reload of all", || server.events("reloaded").len() == 3 * reloads);
+        is_wiped(&part_of(&renewed.key));
     }
 }
 

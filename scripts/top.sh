@@ -153,6 +153,16 @@ pauses() {
     press p && misses PAUSED && sees dev4 && exec {dev4}>&-
 }
 
+shows_suspects() {
+    local answer
+    exec {device}<>"/dev/tcp/127.0.0.1/$devices" || return 1
+    printf 'IDENT dev5 BEAT 1\r\n' >&"$device"
+    read -r -t 20 answer <&"$device" && [[ $answer == +OK* ]] || return 1
+    sees 'SUSPECT FOR' && sees 'suspect +[0-9.]+m?s +dev5' || return 1
+    exec {device}>&-
+    misses 'SUSPECT FOR'
+}
+
 fits_into_small_windows() {
     "${tmux[@]}" resize-window -t top -x 40 -y 10 && misses 'Last endings' && sees 'linger top' && sees 'dev2' || return 1
     "${tmux[@]}" resize-window -t top -x 100 -y 30 && sees 'Last endings'
@@ -207,6 +217,7 @@ round() {
     check "$name: drops the filter" drops_the_filter
     check "$name: turns over the lists" turns_over_the_lists "$workers"
     check "$name: pauses" pauses
+    check "$name: shows for how long a client is suspect" shows_suspects
     check "$name: fits into small windows" fits_into_small_windows
     check "$name: outlives the server" outlives_the_server "$@"
     check "$name: gives the terminal back" gives_the_terminal_back "$of_top"

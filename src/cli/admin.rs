@@ -14,6 +14,7 @@ use crate::sys::file::read_regular;
 use ipnet::IpNet;
 use serde_json::Value;
 use std::fmt::Write as _;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -85,8 +86,13 @@ impl AdminArgs {
             .map_err(|error| self.is_silent(&error))
     }
 
-    fn is_silent(&self, error: &std::io::Error) -> String {
-        format!("the admin interface at {} does not answer: {error}", self.admin)
+    fn is_silent(&self, error: &io::Error) -> String {
+        let why = format!("the admin interface at {} does not answer: {error}", self.admin);
+        if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) {
+            why + "; is a server running there? --admin names another"
+        } else {
+            why
+        }
     }
 }
 

@@ -295,6 +295,7 @@ mod tests {
         // A detector by that name, and a word for the page.
         assert!(said("heartbeat", english).starts_with("heartbeat, a detector: "));
         assert!(said("heartbeat", english).ends_with(&said("heartbeats", english)));
+        assert_eq!(said("presence", english), said("commands", english));
         assert!(said("lost.keepalive", english).contains("'linger explain ghosts' has what lies behind it"));
     }
 

@@ -125,6 +125,7 @@ pub const ALIASES: &[(&str, &[&str])] = &[
             "完成端口",
         ],
     ),
+    ("commands", &["presence", "IDENT", "BEATFOR", "在线状态"]),
     ("your_server", &["own server", "own protocol", "audit", "doctor", "私有协议", "自定义协议"]),
 ];
 

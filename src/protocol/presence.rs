@@ -89,7 +89,7 @@ pub struct Origin {
     pub listener: String,
 }
 
-/// Gives messages their numbers. Whoever settles the order of events has the only one of the server.
+/// Gives messages their numbers. What settles the order of events has the only one of the server.
 #[derive(Debug, Default)]
 pub struct Sequence {
     last: u64,

@@ -27,7 +27,7 @@ impl<K: Kernel> Reactor<K> {
     fn run_effect(&mut self, effect: Effect) {
         match effect {
             Effect::Presence { id, event, origin } => {
-                self.cx.publish_presence(&id, &event, origin.as_deref())
+                self.cx.publish_presence(&id, &event, origin.as_deref());
             }
             Effect::Close { key, reason, detector, by } => {
                 self.drive(key, |cx, conn| cx.close_gracefully_by(key, conn, reason, detector, by));

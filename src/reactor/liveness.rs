@@ -321,13 +321,12 @@ impl<K: Kernel> Context<K> {
         if self.hub.set_presence(membership, key, presence)
             && let Some(id) = self.hub.identity_of(membership, key)
         {
-            match &mut self.link {
+            if let Some(link) = &mut self.link {
                 // At once, like a claim: posted, it would be told of a newer holder that has claimed meanwhile.
-                Some(link) => link.on_presence(key, id, &event),
-                None => {
-                    let (id, origin) = (Name::new(id), self.origin(key, conn));
-                    self.effects.push_back(Effect::Presence { id, event, origin });
-                }
+                link.on_presence(key, id, &event);
+            } else {
+                let (id, origin) = (Name::new(id), self.origin(key, conn));
+                self.effects.push_back(Effect::Presence { id, event, origin });
             }
         }
     }

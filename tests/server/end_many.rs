@@ -8,9 +8,13 @@ use std::process::Command;
 
 /// What a command says, and with which status it ends.
 fn end(server: &Server, arguments: &[&str]) -> (Option<i32>, String) {
+    run(server, "end", arguments)
+}
+
+fn run(server: &Server, command: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let admin = server.address("admin").to_string();
     let output = Command::new(env!("CARGO_BIN_EXE_linger"))
-        .args(["end", "--admin", &admin])
+        .args([command, "--admin", &admin])
         .args(arguments)
         .output()
         .unwrap();
@@ -94,4 +98,26 @@ fn who_is_not_named_is_not_ended() {
     let (code, text) = end(&server, &["9-9"]);
     assert_eq!((code, text.as_str()), (Some(1), "linger: connection 9-9 is gone\n"));
     assert_eq!(server.connections("resp").len(), 2);
+}
+
+#[test]
+fn connections_are_listed_and_the_exit_status_says_whether_there_are_some() {
+    for workers in [1, 2] {
+        let server = start(workers, RESP, &[]);
+        let _clients = identified(&server, 3);
+        let list = |arguments: &[&str]| run(&server, "connections", arguments);
+        let (code, text) = list(&["--listener", "resp"]);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(code == Some(0) && lines[0].starts_with("KEY ") && lines[4..] == ["3 connections"], "{text}");
+        assert!((0..3).all(|number| text.contains(&format!(" dev{number} "))), "{text}");
+        let (code, text) = list(&["dev1", "--state", "open"]);
+        assert!(code == Some(0) && text.contains(" dev1 ") && text.ends_with("\n1 connection\n"), "{text}");
+        let (code, text) = list(&["--limit", "2"]);
+        assert!(code == Some(0) && text.ends_with("\n3 connections; 1 more with --limit\n"), "{text}");
+        assert_eq!(list(&["nobody"]), (Some(1), "0 connections\n".to_owned()));
+        let (code, text) = list(&["--state", "opn"]);
+        assert!(code == Some(2) && text.contains("did you mean open? "), "{text}");
+        let (code, text) = list(&["--json"]);
+        assert!(code == Some(0) && text.contains("\"matched\":3"), "{text}");
+    }
 }

@@ -400,4 +400,5 @@ fn tail_says_what_is_wrong() {
     let (code, said) = say(&["--admin", "127.0.0.1:1"]);
     assert_eq!(code, Some(1));
     assert!(said.starts_with("linger: the admin interface at 127.0.0.1:1 does not answer: "), "{said}");
+    assert!(said.ends_with("; is a server running there? --admin names another\n"), "{said}");
 }

@@ -310,3 +310,18 @@ fn top_wants_a_terminal_and_says_what_does_not() {
         "{output:?}"
     );
 }
+
+#[test]
+fn explain_exits_0_with_a_page_and_2_where_it_knows_of_none() {
+    let known = linger(&["explain", "stuck.frozen", "--lang", "en"]);
+    assert_eq!((known.status.code(), stderr(&known).as_str()), (Some(0), ""));
+    assert!(stdout(&known).starts_with("stuck.frozen: the client was stuck: "), "{}", stdout(&known));
+    let chinese = linger(&["explain", "TIME_WAIT", "--lang", "zh"]);
+    assert!(chinese.status.success() && stdout(&chinese).contains("谁"), "{}", stdout(&chinese));
+    let unknown = linger(&["explain", "stuck.frozn"]);
+    assert_eq!((unknown.status.code(), stdout(&unknown).as_str()), (Some(2), ""));
+    let said = "linger: explain: stuck.frozn is not a topic; did you mean stuck.frozen? ";
+    assert!(stderr(&unknown).starts_with(said), "{}", stderr(&unknown));
+    let all = linger(&["explain"]);
+    assert!(all.status.success() && stdout(&all).contains(" lost.heartbeat "), "{}", stdout(&all));
+}

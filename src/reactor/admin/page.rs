@@ -222,8 +222,8 @@ impl<K: Kernel> Context<K> {
         let secured = self.secured_of(key, conn);
         let pair = self.pairs.of(key);
         let partner = pair.zip(conn.leg).and_then(|(pair, leg)| pair.leg(leg.other()));
-        let served = pair.filter(|_| conn.leg == Some(Leg::Client));
-        let server = served.and_then(|pair| Some(self.upstreams[pair.to()].get(pair.server()?).address()));
+        let relayed = pair.filter(|_| conn.leg == Some(Leg::Client));
+        let server = relayed.and_then(|pair| Some(self.upstreams[pair.to()].get(pair.server()?).address()));
         let row = Row {
             age_s: self.now.since(conn.life.accepted()).as_secs_f64(),
             alpn: secured.as_ref().and_then(|secured| secured.alpn_text()),

@@ -304,7 +304,7 @@ impl<S: Stream> WorkerLink<S> {
         if let Some(older) = beat_for.replaced_channel {
             self.beating.swap_remove(&older);
         }
-        let claim = self.claim(Role::Channel, at, id, token, Default::default());
+        let claim = self.claim(Role::Channel, at, id, token, Origin::default());
         let beating = Beating { claim, id: Name::new(id), token: token.into(), passed_on: now };
         self.beating.insert(key, beating);
         self.channel.send(&ToSupervisor::Beat { number: claim, id: id.to_vec() });

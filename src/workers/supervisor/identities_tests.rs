@@ -45,11 +45,9 @@ fn directives(of: &mut Identities) -> Vec<Directive> {
 fn each_event_is_told_of_the_connection_that_it_happened_to() {
     let mut all = Identities::default();
     let told = |all: &mut Identities| {
-        let announced = |directive| match directive {
-            Directive::Announce { payload, origin, .. } => {
-                Some((String::from_utf8(payload).unwrap(), origin.key.clone()))
-            }
-            _ => None,
+        let announced = |directive| {
+            let Directive::Announce { payload, origin, .. } = directive else { return None };
+            Some((String::from_utf8(payload).unwrap(), origin.key.clone()))
         };
         std::iter::from_fn(|| all.next_directive()).filter_map(announced).collect::<Vec<_>>()
     };

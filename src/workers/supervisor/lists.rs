@@ -144,11 +144,11 @@ impl List {
 
     /// Asks all who have one for their next page, unless there is one already behind that which is listed next.
     fn ask_on<K: Supervising>(&mut self, workers: &mut [Worker<K>], now: Instant) {
-        for place in self.place..self.parts.len() {
+        for (place, worker) in workers.iter_mut().enumerate().skip(self.place) {
             if let Stage::More(from) = self.parts[place].stage
                 && self.parts[place].pages.len() < 2
             {
-                let is_asked = workers[place].ask(&self.question(from));
+                let is_asked = worker.ask(&self.question(from));
                 self.parts[place].stage = if is_asked { Stage::Asked } else { Stage::Silent };
             }
         }

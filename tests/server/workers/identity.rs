@@ -1,6 +1,6 @@
 //! Who holds an identity, over all workers, and what reaches it there.
 
-use crate::common::{Client, pass, until};
+use crate::common::{Client, pass, until, wait_for};
 use crate::workers::crowd::{RESP, all_serve, one_of_each, pids, served, signal, start, worker_of};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -53,9 +53,13 @@ fn an_identity_moves_from_worker_to_worker_and_is_never_held_twice() {
     }
     until("each to be counted", || server.ended("peer.replaced") == replaced);
     assert_eq!(server.metrics()["linger_identities_moved_total"], 4.0);
-    let elsewhere =
-        server.ends().into_iter().filter(|end| end["reason"] == "peer.replaced" && end["identity"] == "dev");
-    let elsewhere = elsewhere.filter(|end| {
+    // Each worker has a writer of its own for its log, which may come after that.
+    let ends = wait_for("each to be in the log", || {
+        let mut ends = server.ends();
+        ends.retain(|end| end["reason"] == "peer.replaced" && end["identity"] == "dev");
+        (ends.len() as u64 == replaced).then_some(ends)
+    });
+    let elsewhere = ends.iter().filter(|end| {
         let of_another = |key: &str| !key.starts_with(&format!("{}.", end["worker"]));
         end["by_key"].as_str().is_some_and(of_another)
     });

@@ -37,6 +37,7 @@ pub(crate) fn client_spec() -> ClientSpec {
         name: "localhost".try_into().unwrap(),
         certificate: String::new(),
         key: String::new(),
+        max_version: MaxVersion::V13,
         resumes: true,
     }
 }

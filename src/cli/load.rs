@@ -239,6 +239,7 @@ impl Arguments {
             name,
             certificate: self.cert.clone().unwrap_or_default(),
             key: self.key.clone().unwrap_or_default(),
+            max_version: tls::MaxVersion::V13,
             resumes: !self.no_resumption,
         };
         tls::Client::load(&spec, &read_regular).map_err(|mistakes| {

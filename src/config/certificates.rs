@@ -7,7 +7,8 @@ use super::rules::Findings;
 use crate::core::setting::Value;
 use crate::core::time::Duration;
 use crate::tls::{
-    self, Client, ClientAuth, ClientSpec, Field, MinVersion, Mistake, Part, ReadFile, Server, ServerSpec,
+    self, Client, ClientAuth, ClientSpec, Field, MaxVersion, MinVersion, Mistake, Part, ReadFile, Server,
+    ServerSpec,
 };
 
 /// The deadline of the opening exchange, and what it is where nobody says and the protocol has none.
@@ -75,6 +76,7 @@ fn load_client(of: &mut Resolved, read_file: ReadFile<'_>, findings: &mut Findin
         name,
         certificate: owned("tls.certificate").unwrap_or_default(),
         key: owned("tls.key").unwrap_or_default(),
+        max_version: MaxVersion::V13,
         resumes: true,
     };
     match Client::load(&spec, read_file) {

@@ -138,6 +138,30 @@ fn all_that_a_server_reads_goes_to_its_workers_as_it_is() {
 }
 
 #[test]
+fn each_kind_of_file_has_its_bound() {
+    use crate::protocol::{TOKEN_FILE_BYTES_MAX, users};
+    let url = "resps://127.0.0.1:1?users=/users&tls.certificate=a.pem&tls.client_certificate=required&tls.client_ca=b.pem\
+               &tls.client_crl=c.pem";
+    let token =
+        Override { flag: "--set".to_owned(), key: "admin.token_file".to_owned(), value: "/token".to_owned() };
+    let address =
+        Override { key: "admin.address".to_owned(), value: "127.0.0.1:2".to_owned(), ..token.clone() };
+    let sources = Sources { file: None, listen: vec![url.to_owned()], overrides: vec![address, token] };
+    let (tables, _) = resolve_all(&sources, None, Protocol::REGISTRY);
+    let read = std::cell::RefCell::new(Vec::new());
+    Texts::default().add(&tables, |path, bytes_max| {
+        read.borrow_mut().push((path.to_owned(), bytes_max));
+        Err("it is not there".to_owned())
+    });
+    let mut read = read.into_inner();
+    read.sort();
+    let certificates = ["a.pem", "b.pem", "c.pem"].map(|path| (path.to_owned(), crate::tls::FILE_BYTES_MAX));
+    let others =
+        [("/token".to_owned(), TOKEN_FILE_BYTES_MAX), ("/users".to_owned(), users::file::FILE_BYTES_MAX)];
+    assert_eq!(read, [&others[..], &certificates].concat());
+}
+
+#[test]
 fn what_is_too_much_for_one_message_to_a_worker_is_said_of_the_file_that_makes_it_so() {
     let url = "resps://127.0.0.1:1?tls.certificate=a.pem&tls.client_certificate=required&tls.client_ca=b.pem&tls.client_crl=c.pem";
     let sources = Sources { listen: vec![url.to_owned()], ..Sources::default() };

@@ -83,6 +83,11 @@ impl<K: Kernel> Context<K> {
         conn: &mut Conn<K>,
         name: &str,
     ) -> Result<(), ProtocolError> {
+        if name.is_empty() {
+            let text =
+                "the client's certificate has no name where tls.identity says, or one of more than 256 bytes";
+            return Err(ProtocolError::tls(text.to_owned(), None));
+        }
         let refused = |why: &dyn std::fmt::Display| {
             ProtocolError::tls(format!("the name {name:?} in the client's certificate: {why}"), None)
         };

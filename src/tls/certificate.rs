@@ -11,6 +11,11 @@ use x509_cert::ext::pkix::name::GeneralName;
 /// `id-at-commonName` (RFC 5280, appendix A.1).
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
+/// Longest name that is read of a certificate, in bytes: 64 characters of 4 bytes, the most that X.520 lets a common name have
+/// (RFC 5280, A.1: `ub-common-name`). Characters are not counted: the authority has signed it. A name counts whole or, if it is longer, not
+/// at all; no part of it is another's name. So a header that tells a server of it is bounded, too.
+const NAME_BYTES_MAX: usize = 256;
+
 /// Where in a certificate the name stands that counts as the identity of a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Field {
@@ -48,7 +53,9 @@ impl Parsed {
     pub(super) fn name(&self, field: Field) -> Option<String> {
         match field {
             Field::Cn => self.common_name(),
-            Field::Dns | Field::Email | Field::Uri => self.alternative_names(field).next(),
+            Field::Dns | Field::Email | Field::Uri => {
+                self.alternative_names(field).next().filter(|name| fits(name))
+            }
         }
     }
 
@@ -61,6 +68,7 @@ impl Parsed {
             .or_else(|_| value.decode_as::<TeletexStringRef<'_>>().map(|text| text.as_str().to_owned()))
             .or_else(|_| value.decode_as::<Ia5StringRef<'_>>().map(|text| text.as_str().to_owned()))
             .ok()
+            .filter(|name| fits(name))
     }
 
     fn alternative_names(&self, field: Field) -> impl Iterator<Item = String> {
@@ -76,6 +84,10 @@ impl Parsed {
             Some(text.to_string())
         })
     }
+}
+
+fn fits(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX
 }
 
 /// The common name of a certificate's subject.

@@ -3,7 +3,7 @@
 use super::certificate::Parsed;
 use super::files::{Digest, Files};
 use super::server::authorities;
-use super::{Expiry, MinVersion, Mistake, Part, ReadFile, paths, provider};
+use super::{Expiry, MaxVersion, Mistake, Part, ReadFile, paths, provider};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{
@@ -26,6 +26,8 @@ pub struct ClientSpec {
     pub certificate: String,
     /// The file with its key; empty: it is in the same.
     pub key: String,
+    /// The newest version.
+    pub max_version: MaxVersion,
     /// Whether sessions of earlier connections are resumed.
     pub resumes: bool,
 }
@@ -72,7 +74,7 @@ impl Client {
             return Err(files.mistakes);
         };
         let config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(MinVersion::V12.versions())
+            .with_protocol_versions(spec.max_version.versions())
             .expect("the provider has cipher suites for both versions")
             .dangerous()
             .with_custom_certificate_verifier(verifier);

@@ -85,6 +85,25 @@ impl MinVersion {
     }
 }
 
+/// The newest version of TLS that a client speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MaxVersion {
+    /// TLS 1.2 alone, as devices of some years ago.
+    V12,
+    /// TLS 1.2 and 1.3.
+    V13,
+}
+
+impl MaxVersion {
+    const fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+        static ALL: [&SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
+        match self {
+            Self::V12 => ALL.split_at(1).0,
+            Self::V13 => &ALL,
+        }
+    }
+}
+
 /// When a certificate is no longer valid.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Expiry {

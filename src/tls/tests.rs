@@ -37,6 +37,7 @@ pub(crate) fn client_spec() -> ClientSpec {
         name: "localhost".try_into().unwrap(),
         certificate: String::new(),
         key: String::new(),
+        max_version: MaxVersion::V13,
         resumes: true,
     }
 }
@@ -129,6 +130,22 @@ fn the_name_of_a_client_is_where_its_listener_says() {
     assert_eq!(identity(&der, Field::Dns).as_deref(), Some("dev1.example"));
     assert_eq!(identity(&der, Field::Email), None);
     assert_eq!(identity(&CertificateDer::from(vec![0x30, 0]), Field::Cn), None);
+}
+
+#[test]
+fn a_name_counts_whole_or_not_at_all() {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    let authority = Authority::new("house");
+    for (length, counts) in [(64, true), (65, true), (256, true), (257, false), (5000, false)] {
+        let name = "n".repeat(length);
+        let signed = authority.sign(&name);
+        let der = CertificateDer::from_pem_slice(signed.certificate.as_bytes()).unwrap();
+        for field in [Field::Cn, Field::Dns] {
+            assert_eq!(identity(&der, field), counts.then(|| name.clone()), "{length}, {field:?}");
+        }
+        assert_eq!(common_name(&der).is_some(), counts);
+    }
 }
 
 #[test]

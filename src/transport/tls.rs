@@ -10,6 +10,7 @@
 )]
 mod failure;
 pub(super) mod hello;
+mod old_hello;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +19,7 @@ use crate::core::buf::ByteQueue;
 use crate::core::secured::{Alpn, Certificate, Secured};
 use crate::protocol::ProtocolError;
 use crate::tls;
-use failure::{FirstBytes, refusal};
+use failure::{FirstBytes, TOO_LONG, is_too_long, oversized, refusal};
 use rustls::{ClientConnection, Connection, Error, HandshakeKind, ProtocolVersion, ServerConnection};
 use std::fmt;
 use std::io::{Read, Write};
@@ -138,6 +139,11 @@ impl Layer for Tls {
             self.phase = Phase::Ended;
             // Nothing follows our alert.
             self.finished = true;
+            let is_first = self.connection.negotiated_cipher_suite().is_none();
+            if is_first && is_too_long(&error) && matches!(self.connection, Connection::Server(_)) {
+                answer.push(&TOO_LONG);
+                return oversized("the client's first message of TLS is longer than 64 KiB");
+            }
             let said = &answer.as_slice()[before..];
             match self.connection {
                 Connection::Client(_) => refusal(&error, said, None),

@@ -128,6 +128,24 @@ fn tls_passes_through_unchanged_to_the_upstream_of_what_the_client_asks_for() {
 }
 
 #[test]
+fn a_client_of_an_older_tls_is_routed_by_what_it_asks_for() {
+    let behind = Behind::new();
+    let (gate, _file) = start(&format!("{ROUTES}upstream = 'other'\n"), &behind.tables(""));
+    // TLS 1.0: no signature_algorithms. For a.example, by AES128-SHA.
+    let name = b"\x00\x00\x00\x0e\x00\x0c\x00\x00\x09a.example";
+    let fixed = [&[3, 1][..], &[7; 32], &[0], &[0, 2, 0, 0x2f], &[1, 0], &[0, 18]].concat();
+    let hello = [&fixed[..], name].concat();
+    let message = [&[1, 0, 0, u8::try_from(hello.len()).unwrap()], &hello[..]].concat();
+    let wire = [&[22, 3, 1, 0, u8::try_from(message.len()).unwrap()], &message[..]].concat();
+    let mut client = gate.connect("gate");
+    client.send(&wire);
+    let mut app = behind.accept(WEB);
+    app.expect(&wire);
+    app.send("an answer");
+    client.expect("an answer");
+}
+
+#[test]
 fn a_client_that_no_route_is_for_is_told_so_and_the_record_has_what_it_asked_for() {
     let behind = Behind::new();
     let (gate, _file) = start(ROUTES, &behind.tables(""));
@@ -185,8 +203,14 @@ fn what_is_no_client_hello_or_not_whole_has_a_reason() {
         if closes {
             client.half_close();
         }
+        if expected == "protocol.oversized" {
+            client.expect([21, 3, 3, 0, 2, 2, 47]);
+        }
         let end = gate.wait_ends(at + 1).remove(at);
         assert_eq!((&end["reason"], &end["spoke"]), (&expected.into(), &spoke), "{at}: {end}");
+        if expected == "protocol.oversized" {
+            assert_eq!(end["alert"], "local:illegal_parameter");
+        }
     }
     assert!(behind.nobody_came());
 }

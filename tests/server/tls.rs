@@ -7,6 +7,7 @@ use crate::common::file::TempFile;
 use crate::common::tls::{House, TlsClient};
 use crate::common::{DEADLINE, Server, until, wait_for};
 use rustls::StreamOwned;
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 
@@ -123,6 +124,28 @@ fn a_certificate_names_a_client_whatever_it_speaks_and_the_newer_one_stays() {
     // Without one, nobody is served.
     TlsClient::connect(server.address("echo"), &house.trust(None)).expect_refusal();
     assert_eq!(server.wait_ends(2)[1]["alert"], "local:certificate_required");
+}
+
+#[test]
+fn a_name_in_a_certificate_is_an_identity_whole_or_its_client_is_refused() {
+    let house = House::new();
+    let asks = format!("&tls.client_certificate=required&tls.client_ca={}&tls.identity=cn", house.ca.path());
+    let server = start(&[house.listener("resps", &asks)]);
+    let device = |name: &str| house.trust(Some(&house.authority.sign(name)));
+    // Longer than X.520 says, and as long as an identity may be.
+    for name in ["n".repeat(65), "n".repeat(128)] {
+        let mut client = server.connect_tls("resp", &device(&name));
+        client.asks(format!("STATE {name}\r\n"), "+online\r\n");
+    }
+    for (name, why) in [
+        ("n".repeat(129), "an identity is 1 to 128 bytes of UTF-8 without blanks"),
+        ("n".repeat(257), "has no name where tls.identity says, or one of more than 256 bytes"),
+    ] {
+        TlsClient::connect(server.address("resp"), &device(&name)).expect_refusal();
+        let says = |event: &Value| event["text"].as_str().is_some_and(|text| text.contains(why));
+        until(why, || server.events("protocol_error").iter().any(says));
+    }
+    until("their records", || server.ended("protocol.tls") == 2);
 }
 
 #[test]

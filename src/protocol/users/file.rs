@@ -155,6 +155,20 @@ mod tests {
     }
 
     #[test]
+    fn users_and_the_bytes_of_their_names_are_bounded() {
+        let of = |count: usize| {
+            use std::fmt::Write as _;
+            let mut text = String::new();
+            (0..count).for_each(|number| writeln!(text, "user {number} off").unwrap());
+            read(&text).map(|_| ()).map_err(|mistakes| mistakes[0].wrong.clone())
+        };
+        assert_eq!(of(USERS_MAX), Ok(()));
+        assert_eq!(of(USERS_MAX + 1), Err("there are 60001 users".to_owned()));
+        let named = |length: usize| read(&format!("user {} off", "n".repeat(length))).is_ok();
+        assert!(named(NAME_BYTES_MAX) && !named(NAME_BYTES_MAX + 1));
+    }
+
+    #[test]
     fn an_edit_changes_one_line_and_keeps_comments_and_order() {
         let text = "# people\nuser a on\n\n# devices\nuser  dev  on claim:dev-*\n";
         let edited = set(text, "dev", |old| {

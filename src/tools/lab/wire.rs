@@ -12,8 +12,14 @@ use crate::transport::{self, Layer, Phase};
 /// What kept it from being made.
 pub fn trusting() -> Result<tls::Client, String> {
     let name = "lab".try_into().map_err(|_| "no name of a host")?;
-    let spec =
-        tls::ClientSpec { ca: None, name, certificate: String::new(), key: String::new(), resumes: false };
+    let spec = tls::ClientSpec {
+        ca: None,
+        name,
+        certificate: String::new(),
+        key: String::new(),
+        max_version: tls::MaxVersion::V13,
+        resumes: false,
+    };
     tls::Client::load(&spec, &|_, _| Err("there are no files here".to_owned()))
         .map_err(|mistakes| format!("{mistakes:?}"))
 }

@@ -20,7 +20,7 @@
 //! | `plan`, `run`, `checks` | a whole run: settings drawn, turns checked, quiescence at the end |
 //! | `gateway` | runs of a gateway: listeners that relay, and their backends |
 //! | `crowd` | runs in which listeners limit who comes |
-//! | `secure` | runs in which listeners speak TLS, and clients that do |
+//! | `secure`, `credentials` | runs in which listeners speak TLS, and clients that do |
 //! | `processes`, `link`, `workers` | several workers: processes that share listeners, the streams between them, their turns and deaths |
 //! | `fleet`, `arbiter` | clients of several workers, and what must be true over all of them |
 //! | `watched` | one who watches what happens at all of them, and what it must have been told |
@@ -45,6 +45,7 @@ pub mod backend;
 mod backend_tests;
 mod checks;
 mod client_faults;
+mod credentials;
 mod crowd;
 mod epoll;
 mod event_queue;

@@ -1,5 +1,6 @@
 //! Runs in which listeners speak TLS (`linger sim --tls`): clients with all the troubles of the others, and some that only
-//! TLS has. They stop within the handshake, send its end, data and their last word in one piece, close with a last word or
+//! TLS has. Some speak an older version, show a certificate or one that nobody knows, and resume sessions by tickets whose
+//! keys are rotated meanwhile (`credentials`). They stop within the handshake, send its end, data and their last word in one piece, close with a last word or
 //! without one, or say it and wait for ours, and damage a record. Its seeds are not those of [`run`](super::run()).
 //!
 //! What is spoken is TLS itself, by rustls on both sides, and not the toy layer of the tests: what may lose a byte is how
@@ -11,6 +12,7 @@
 //! Places in a client's stream are places of its session, as without TLS. `Marks` says where they are on the wire.
 
 use super::backend::Backends;
+use super::credentials::{Manner, Secure};
 use super::faults::Faults;
 use super::oracle::Case;
 use super::peer::Program;
@@ -19,25 +21,25 @@ use super::rng::Rng;
 use super::run::{Options, Outcome, live};
 use super::script::Ending;
 use super::world::{Side, World};
-use crate::config::no_files;
 use crate::core::buf::ByteQueue;
 use crate::core::end::{CloseMode, Reason};
 use crate::core::time::Duration;
 use crate::net::Sent;
 use crate::protocol::Protocol;
-use crate::tls::{Client, ClientAuth, ClientSpec, MinVersion, Server, ServerSpec};
+use crate::tls::MaxVersion;
 use crate::transport::{self, Layer, Phase};
-use std::path::Path;
 
 /// Runs the simulation of `seed`.
 pub fn run_tls(seed: u64, options: &Options) -> Outcome {
     let mut rng = Rng::new(seed ^ 0x0074_6c73);
     let mut plan = Plan::draw(&mut rng, options.duration);
+    let mut secure = Secure::new();
     for (index, listener) in plan.settings.listeners.iter_mut().enumerate() {
         if index > 0 && rng.chance(200_000) {
+            secure.add_plain();
             continue;
         }
-        listener.tls = Some(server());
+        listener.tls = Some(secure.draw_listener(&mut rng));
         let policy = &mut listener.policy;
         policy.bounds.handshake_timeout =
             rng.chance(800_000).then(|| rng.between(Duration::from_secs(1), Duration::from_secs(60)));
@@ -47,36 +49,8 @@ pub fn run_tls(seed: u64, options: &Options) -> Outcome {
     let faults = Faults::draw(&mut rng);
     let mut world = World::new(faults, &mut rng);
     world.trace = options.trace.then(Vec::new);
-    let speaks = plan.settings.listeners.iter().map(|listener| listener.tls.is_some()).collect();
-    world.secure = Some(Secure { client: client(), speaks });
+    world.secure = Some(secure);
     live(seed, plan, world, Backends::default(), &mut rng, options)
-}
-
-fn server() -> Server {
-    let spec = ServerSpec {
-        certificate: "sim".to_owned(),
-        key: None,
-        min_version: MinVersion::V13,
-        client: ClientAuth::Off,
-        alpn: String::new(),
-    };
-    let certificate = |_: &Path, _| Ok(include_str!("../tls.pem").to_owned());
-    Server::load(&spec, &certificate).expect("the certificate is sound")
-}
-
-fn client() -> Client {
-    let name = "sim".try_into().expect("a name of a host");
-    let spec = ClientSpec { ca: None, name, certificate: String::new(), key: String::new(), resumes: true };
-    Client::load(&spec, &no_files).expect("it needs no file")
-}
-
-/// What clients need to speak TLS.
-#[derive(Debug)]
-pub struct Secure {
-    /// It remembers sessions from one connection to the next.
-    client: Client,
-    /// Whether each listener does.
-    speaks: Vec<bool>,
 }
 
 /// Where places of a session are on the wire: the ends of what was sent.
@@ -84,8 +58,12 @@ pub struct Secure {
 pub(super) struct Marks {
     /// Of records, on the wire and in the session.
     records: Vec<(u64, u64)>,
-    /// Of the handshake.
+    /// Of the first message of the handshake.
+    hello: u64,
+    /// Of the last one.
     opened: Option<u64>,
+    /// The server is not to take it, for its version or for what it shows.
+    refused: bool,
     /// Of the word that nothing follows.
     last_word: Option<u64>,
     /// Of what is no record.
@@ -99,13 +77,21 @@ pub(super) struct Marks {
 impl Marks {
     /// How far the session has come where so much of the wire was read.
     pub(super) fn session_at(&self, wire: u64) -> u64 {
+        if self.refused {
+            return 0;
+        }
         let whole = self.records.partition_point(|(end, _)| *end <= wire);
         whole.checked_sub(1).map_or(0, |last| self.records[last].1)
     }
 
     /// Whether who reads so much of the wire knows that the connection is open.
     pub(super) fn is_open_at(&self, wire: u64) -> bool {
-        self.opens_alone && is_within(self.opened, wire)
+        self.opens_alone && self.was_open_at(wire)
+    }
+
+    /// Whether its handshake is over by then, and well.
+    fn was_open_at(&self, wire: u64) -> bool {
+        !self.refused && is_within(self.opened, wire)
     }
 }
 
@@ -126,6 +112,7 @@ pub(super) struct Wire {
     encoded: u64,
     /// Nothing is given to the kernel for now.
     corked: bool,
+    manner: Manner,
     habits: Habits,
 }
 
@@ -176,22 +163,35 @@ impl Program {
     /// Begins to speak TLS on its new connection, where its listener does.
     pub(super) fn open_wire(&mut self, conn: usize, world: &mut World) {
         self.wire = None;
-        let Some(secure) = &world.secure else { return };
-        if !secure.speaks[self.script.listener] {
+        let Some(secure) = world.secure.as_mut().filter(|secure| secure.speaks(self.script.listener)) else {
             return;
+        };
+        if self.rng.chance(50_000) {
+            secure.rotate_tickets();
+            world.note(|| "new keys for tickets".into());
         }
+        let Some(secure) = &world.secure else { return };
+        let manner = secure.draw_client(self.script.listener, &mut self.rng);
+        let wrong_version = secure.refuses_version(self.script.listener, manner);
+        let refused = wrong_version || secure.refuses_certificate(self.script.listener, manner);
         let mut wire = Wire {
-            layer: transport::connect(&secure.client),
+            layer: transport::connect(secure.client(manner)),
             output: ByteQueue::default(),
             sent: 0,
             encoded: 0,
             corked: false,
+            manner,
             habits: Habits::draw(&mut self.rng, self.script.ending),
         };
         wire.layer.begin(&mut wire.output);
+        let hello = wire.end();
         self.wire = Some(Box::new(wire));
         let opens_alone = self.script.protocol == Protocol::Echo;
-        world.conns[conn].oracle.tls = Some(Box::new(Marks { opens_alone, ..Marks::default() }));
+        // One of no version in common says nothing more.
+        let opened = wrong_version.then_some(hello);
+        let marks = Marks { hello, opened, refused, opens_alone, ..Marks::default() };
+        world.conns[conn].oracle.tls = Some(Box::new(marks));
+        world.note(|| format!("c{conn} client speaks {manner:?}{}", if refused { ", refused" } else { "" }));
     }
 
     /// Whether its kernel has all that it has said.
@@ -239,6 +239,7 @@ impl Program {
         if before == Phase::Ended {
             return true;
         }
+        let said = wire.end();
         let outcome = wire.layer.receive(bytes, &mut wire.output);
         let mut plain = vec![0; wire.layer.held()];
         let mut taken = 0;
@@ -246,16 +247,25 @@ impl Program {
             taken += wire.layer.take(&mut plain[taken..]);
         }
         let phase = wire.layer.phase();
-        if before == Phase::Opening && phase != before && outcome.is_ok() {
-            let end = wire.end();
+        let end = wire.end();
+        // In TLS 1.2, its last message of the handshake is one of its second answer, and the server's comes behind that.
+        let is_last = phase == Phase::Open || wire.manner.newest == MaxVersion::V12 && end > said;
+        if before == Phase::Opening && is_last && outcome.is_ok() {
             marks(conn, world).opened = Some(end);
-            world.note(|| format!("c{conn} client has finished its handshake"));
+        }
+        if before == Phase::Opening && phase != before && outcome.is_ok() {
+            let (newest, again) = (wire.manner.newest, wire.layer.is_resumed());
+            let again = if again { ", resumed" } else { "" };
+            world.note(|| format!("c{conn} client has finished its handshake: {newest:?}{again}"));
             self.on_open(world);
+        }
+        if marks(conn, world).refused && !plain.is_empty() {
+            world.violate(format!("c{conn}: it is served, although it is to be refused"));
         }
         self.check(&plain, conn, world);
         match outcome {
             // It is told of its own mistake.
-            Err(_) if marks(conn, world).broken.is_some() => {}
+            Err(_) if marks(conn, world).broken.is_some() || marks(conn, world).refused => {}
             Err(error) => world.violate(format!("c{conn}: what the server says is no TLS: {}", error.text)),
             Ok(()) => marks(conn, world).told |= phase == Phase::Ended,
         }
@@ -341,12 +351,17 @@ impl Case<'_> {
     pub(super) fn last_word_is_wrong(&self, fin: bool) -> Option<String> {
         let wire = self.oracle().read;
         let marks = self.oracle().tls.as_deref()?;
-        let was_open = is_within(marks.opened, wire);
+        let was_open = marks.was_open_at(wire);
+        if marks.refused && self.end.reason != Reason::ProtocolTls {
+            let is_read = is_within(marks.opened, wire);
+            return is_read.then(|| "it was to be refused".to_owned());
+        }
         let is_said = is_within(marks.last_word, wire);
         let (right, what) = if self.end.reason == Reason::PeerTruncated {
             (fin && was_open && !is_said, "its stream was not cut")
         } else if self.end.reason == Reason::ProtocolTls {
-            (is_within(marks.broken, wire), "its records were sound")
+            let is_refused = marks.refused && wire >= marks.hello;
+            (is_refused || is_within(marks.broken, wire), "its records were sound")
         } else {
             (is_said || fin && !was_open, "it had not said that nothing follows")
         };

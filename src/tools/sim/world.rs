@@ -4,6 +4,7 @@
 //! happen. What a client program does about it is for `peer` to say; the world only tells that it has to be
 //! asked ([`Event::Program`]).
 
+use super::credentials::Secure;
 use super::epoll::{Listening, Source, Watch};
 pub use super::event_queue::Event;
 use super::event_queue::EventQueue;
@@ -17,7 +18,6 @@ use super::name_server::NameServer;
 use super::naming::Naming;
 use super::processes::{Group, ProcessState, Started};
 use super::rng::Rng;
-use super::secure::Secure;
 use super::socket::mask;
 use super::sockets::Sockets;
 use super::tcp::{Flags, Outbox, Segment, Sizes, Sock, reset, wake};

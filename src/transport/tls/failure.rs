@@ -3,7 +3,7 @@
 use crate::core::end::{Alert, Foreign, TlsAlert};
 use crate::protocol::ProtocolError;
 use crate::protocol::first_bytes::{LOOK_BYTES_MAX, Look, look};
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
 /// The first bytes of a connection, as many as it takes to tell what they are of.
 #[derive(Clone, Copy, Default)]
@@ -28,6 +28,24 @@ impl FirstBytes {
             Look::Expected | Look::Unclear => None,
         }
     }
+}
+
+/// What a client is told whose first message is too long: a fatal alert, `illegal_parameter`, as OpenSSL says it then
+/// (`ssl/statem/statem.c: SSL_R_EXCESSIVE_MESSAGE_SIZE`; RFC 8446, 6, has none of its own). rustls says nothing.
+pub(super) const TOO_LONG: [u8; 7] = [21, 3, 3, 0, 2, 2, 47];
+
+/// Whether a message of the handshake is longer than rustls takes: 64 KiB.
+pub(super) const fn is_too_long(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::PeerSentOversizedRecord | Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge)
+    )
+}
+
+/// A first message that is too long, which is answered by [`TOO_LONG`].
+pub(super) fn oversized(text: &'static str) -> ProtocolError {
+    let alert = Some(TlsAlert { alert: Alert::IllegalParameter, is_ours: true });
+    ProtocolError { alert, ..ProtocolError::oversized(text) }
 }
 
 /// What a failure is to us. `said`: what was answered to it; `first`: what came first of a client. `None`: the peer is a
@@ -129,6 +147,7 @@ fn advice_about_client(error: &Error) -> &'static str {
             "tls.client_crl has no list of the authority that has signed the client's certificate"
         }
         Error::InvalidCertificate(_) => "the client's certificate cannot be used",
+        error if is_too_long(error) => "a message of the client's handshake, or a record, is too long",
         Error::PeerIncompatible(_) => "the client has no version, cipher suite or group in common with us",
         Error::InvalidMessage(_) => "what came is no TLS, or was damaged",
         Error::DecryptError => {

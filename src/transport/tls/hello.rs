@@ -2,7 +2,8 @@
 //! asks for. It is read by rustls, and nothing of it is changed.
 
 use super::Queue;
-use super::failure::{FirstBytes, refusal};
+use super::failure::{FirstBytes, TOO_LONG, is_too_long, oversized, refusal};
+use super::old_hello;
 use crate::core::buf::ByteQueue;
 use crate::core::secured::{Alpn, Secured};
 use crate::protocol::ProtocolError;
@@ -14,7 +15,7 @@ use std::fmt;
 /// hundred records. One with a post-quantum key share has 2 KiB.
 pub const WIRE_BYTES_MAX: usize = 16 * 1024 + 1024;
 /// Names of protocols that are looked at, and remembered for as long as their connection lives: nobody offers as many.
-const ALPN_MAX: usize = 16;
+pub(super) const ALPN_MAX: usize = 16;
 /// rustls looks at what it was given after so many bytes, so that no more than the message is read.
 const STEP: usize = 4096;
 /// What rustls takes at once for what is not whole (`msgs/deframer/buffers.rs: READ_SIZE`).
@@ -57,9 +58,9 @@ impl HelloReader {
             let (mut step, behind) = rest.split_at(rest.len().min(STEP));
             rest = behind;
             while !step.is_empty() {
-                // It takes nothing more of a message or a record over its bound.
+                // It takes nothing more of a message over its own bound.
                 if !matches!(self.acceptor.read_tls(&mut step), Ok(1..)) {
-                    return self.broken(&Error::PeerSentOversizedRecord, Vec::new());
+                    return too_long();
                 }
                 match self.acceptor.accept() {
                     Ok(None) => {}
@@ -80,7 +81,10 @@ impl HelloReader {
                         });
                     }
                     // An older version, or one without what we need: its server may speak it.
-                    Err((Error::PeerIncompatible(_), _)) => return Begin::Hello(Secured::default()),
+                    Err((Error::PeerIncompatible(_), _)) => {
+                        return Begin::Hello(old_hello::asked(&self.bytes));
+                    }
+                    Err((error, _)) if is_too_long(&error) => return too_long(),
                     Err((error, mut alert)) => {
                         let mut said = ByteQueue::default();
                         alert.write_all(&mut Queue(&mut said)).expect("a queue takes all");
@@ -90,8 +94,7 @@ impl HelloReader {
             }
         }
         if self.bytes.len() >= WIRE_BYTES_MAX {
-            let text = "the client's first message of TLS has not come whole within 17 KiB of records";
-            return Begin::Broken(ProtocolError::oversized(text), Vec::new());
+            return too_long();
         }
         Begin::Unclear
     }
@@ -117,10 +120,17 @@ impl HelloReader {
     }
 }
 
+fn too_long() -> Begin {
+    let text = "the client's first message of TLS has not come whole within 17 KiB of records; where TLS ends here (tls.certificate), it \
+                may have 64";
+    Begin::Broken(oversized(text), TOO_LONG.to_vec())
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::old_hello::tests::{for_host, old_hello};
     use super::*;
-    use crate::core::end::{Foreign, Reason};
+    use crate::core::end::{Alert, Foreign, Reason, TlsAlert};
     use crate::tls::Client;
     use crate::tls::tests::{client_spec, house, read};
     use proptest::prelude::*;
@@ -210,8 +220,29 @@ mod tests {
         for cuts in [vec![], vec![1; most.len()]] {
             assert_eq!(secured(read_in(&most, cuts).0).alpn.0.len(), ALPN_MAX);
         }
-        let (error, _) = broken(&long(20_000));
-        assert_eq!(error.reason, Reason::ProtocolOversized);
+        // Also where it announces as much as rustls takes, or more.
+        let endless = |bytes: [u8; 3]| [&[22, 3, 1, 0x40, 0, 1], &bytes[..], &[0; 0x3ffc]].concat().repeat(2);
+        for wire in [long(20_000), endless([0, 0xff, 0xff]), endless([1, 0, 0])] {
+            let (error, said) = broken(&wire);
+            assert_eq!((error.reason, said), (Reason::ProtocolOversized, TOO_LONG.to_vec()));
+            let alert = Some(TlsAlert { alert: Alert::IllegalParameter, is_ours: true });
+            assert_eq!(error.alert, alert);
+        }
+    }
+
+    #[test]
+    fn one_of_an_older_version_says_what_it_asks_for() {
+        let wire = old_hello(&[(0, &for_host("Dev1.Example")), (16, b"\x00\x05\x04mqtt")]);
+        for length in [1, 7, 16_384] {
+            let wire = in_records(&wire, length);
+            for cuts in [vec![], vec![1; wire.len()]] {
+                let (begin, bytes) = read_in(&wire, cuts);
+                let asks = secured(begin);
+                assert_eq!(asks.server_name.as_deref(), Some("dev1.example"), "records of {length}");
+                assert_eq!((asks.alpn_text().as_deref(), bytes), (Some("mqtt"), wire.clone()));
+            }
+        }
+        assert!(secured(read_in(&old_hello(&[]), []).0).asks_for_nothing());
     }
 
     #[test]

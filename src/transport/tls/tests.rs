@@ -1,7 +1,7 @@
 //! Both sides of TLS as layers, without a socket between them.
 
 use super::*;
-use crate::core::end::Reason;
+use crate::core::end::{Alert, Reason, TlsAlert};
 use crate::tls::pki::Authority;
 use crate::tls::tests::{client_spec, house, put, read, spec, verified};
 use crate::tls::{Client, ClientSpec, Server, ServerSpec, TicketKeys};
@@ -262,5 +262,24 @@ fn a_client_gets_the_certificate_for_the_name_that_it_asks_for() {
         let mut two = Two::new(&server, &client);
         two.server_receives().unwrap();
         assert_eq!(two.client_receives().is_ok(), there, "{name}");
+    }
+}
+
+#[test]
+fn a_first_message_without_end_is_answered_and_named() {
+    let endless = [&[22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff], &[0; 0x3ffc][..]].concat().repeat(20);
+    for announced in [[0, 0xff, 0xff], [1, 0, 0], [0xff, 0xff, 0xff]] {
+        let mut wire = endless.clone();
+        wire[6..9].copy_from_slice(&announced);
+        for at_once in [1000, wire.len()] {
+            house();
+            let (mut server, mut answer) =
+                (Tls::accept(&Server::load(&spec("server.pem"), &read).unwrap()), ByteQueue::default());
+            let outcome = wire.chunks(at_once).try_for_each(|piece| server.receive(piece, &mut answer));
+            let error = outcome.unwrap_err();
+            assert_eq!(error.reason, Reason::ProtocolOversized, "{announced:?} {at_once}");
+            assert_eq!(answer.as_slice(), TOO_LONG);
+            assert_eq!(error.alert, Some(TlsAlert { alert: Alert::IllegalParameter, is_ours: true }));
+        }
     }
 }

@@ -383,3 +383,47 @@ fn rate_limited_until(
     let settings = settings.filter(|settings| settings.overload == Overload::Queue)?;
     admission?.rate_limited_until(&settings.limits, now)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::admin_of;
+    use super::*;
+    use crate::config::{Override, Sources, resolve_text};
+    use crate::tls::tests::{house, put, read};
+    use crate::tools::sim::faults::Faults;
+    use crate::tools::sim::kernel::{SimEnv, SimKernel};
+    use crate::tools::sim::peer::ClientPool;
+    use crate::tools::sim::rng::Rng;
+    use crate::tools::sim::world::World;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    #[test]
+    fn certificates_that_are_read_again_unchanged_stay_in_use() {
+        let (authority, _) = house();
+        let settings = || {
+            let keys = [("admin.address", "127.0.0.1:1"), ("admin.tls.certificate", "server.pem")];
+            let overrides = keys.map(|(key, value)| Override {
+                flag: "--set".to_owned(),
+                key: key.to_owned(),
+                value: value.to_owned(),
+            });
+            let sources = Sources { overrides: overrides.to_vec(), ..Sources::default() };
+            admin_of(&resolve_text(&sources, None, read).unwrap().settings).cloned()
+        };
+        let world = World::new(Faults::none(), &mut Rng::new(1));
+        let env = Rc::new(RefCell::new(SimEnv::new(world, ClientPool::empty())));
+        let mut kernel = SimKernel::new(env);
+        let mut admin = AdminServer::open(&mut kernel, settings(), Token(0), Instant::ZERO).unwrap();
+        let in_use = |admin: &AdminServer<SimKernel>| {
+            Arc::clone(&admin.settings.as_ref().unwrap().tls.as_ref().unwrap().config)
+        };
+        let first = in_use(&admin);
+        admin.adopt(settings().as_ref(), Instant::ZERO);
+        assert!(Arc::ptr_eq(&in_use(&admin), &first));
+        put("server.pem", &authority.sign("localhost").both());
+        admin.adopt(settings().as_ref(), Instant::ZERO);
+        assert!(!Arc::ptr_eq(&in_use(&admin), &first));
+    }
+}

@@ -4,8 +4,8 @@
 //!
 //! So private keys are in the memory of the supervisor, too, although it may never use them. That gives nobody more than
 //! they had: it is the same program of the same user, who can read the files and the memory of the workers. It parses
-//! nothing that a client of theirs has sent, and the channel is a pair of sockets that nobody else can open. A worker keeps
-//! no text of a key: what it was read from is wiped (`tests/server/workers/tls.rs`).
+//! nothing that a client of theirs has sent, and the channel is a pair of sockets that nobody else can open. A worker
+//! keeps no file of a key: its text, and what brought it, are wiped (`tests/server/workers/tls.rs`). What decodes it is not ours.
 
 use super::certificates;
 use super::diagnostic::{Diagnostic, Place};

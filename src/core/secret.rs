@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 pub struct Secret<T: Zeroize>(T);
 
 impl<T: Zeroize> Secret<T> {
-    /// From now on.
+    /// Takes a value that is wiped when this is dropped.
     pub const fn new(value: T) -> Self {
         Self(value)
     }

@@ -96,6 +96,11 @@ pub struct Sequence {
 }
 
 impl Sequence {
+    /// An event that is told by its word alone has a number, too.
+    pub const fn count(&mut self) {
+        self.last += 1;
+    }
+
     /// The message with its fields. `origin`: `None` where nobody knows any more.
     pub fn message(
         &mut self,
@@ -104,42 +109,45 @@ impl Sequence {
         origin: Option<&Origin>,
         unix_time: Option<Duration>,
     ) -> Vec<u8> {
-        self.last += 1;
-        self.repeated(words, id, origin, unix_time)
+        self.count();
+        with_fields(words, id, origin, Some(self.last), unix_time)
     }
+}
 
-    /// The same of an event that has happened before: told to one who has missed the last events.
-    pub fn repeated(
-        &self,
-        words: &[u8],
-        id: &[u8],
-        origin: Option<&Origin>,
-        unix_time: Option<Duration>,
-    ) -> Vec<u8> {
-        let (word, record) =
-            words.split_at(words.iter().position(|byte| *byte == b' ').unwrap_or(words.len()));
-        let fields = FieldsJson {
-            number: self.last,
-            time: unix_time.map(utc_text),
-            identity: &String::from_utf8_lossy(id),
-            key: origin.map(|origin| origin.key.as_str()),
-            peer: origin.map(|origin| origin.peer.as_str()),
-            listener: origin.map(|origin| origin.listener.as_str()),
-        };
-        let mut message = [word, b" "].concat();
-        serde_json::to_writer(&mut message, &fields).expect("numbers and texts are JSON");
-        if let Some(more) = record.strip_prefix(b" {") {
-            message.pop();
-            message.push(b',');
-            message.extend_from_slice(more);
-        }
-        message
+/// How an identity is now, for one who has missed what happened to it: that has no number and no time.
+pub fn repeated(words: &[u8], id: &[u8], origin: Option<&Origin>) -> Vec<u8> {
+    with_fields(words, id, origin, None, None)
+}
+
+fn with_fields(
+    words: &[u8],
+    id: &[u8],
+    origin: Option<&Origin>,
+    number: Option<u64>,
+    unix_time: Option<Duration>,
+) -> Vec<u8> {
+    let (word, record) = words.split_at(words.iter().position(|byte| *byte == b' ').unwrap_or(words.len()));
+    let fields = FieldsJson {
+        number,
+        time: unix_time.map(utc_text),
+        identity: &String::from_utf8_lossy(id),
+        key: origin.map(|origin| origin.key.as_str()),
+        peer: origin.map(|origin| origin.peer.as_str()),
+        listener: origin.map(|origin| origin.listener.as_str()),
+    };
+    let mut message = [word, b" "].concat();
+    serde_json::to_writer(&mut message, &fields).expect("numbers and texts are JSON");
+    if let Some(more) = record.strip_prefix(b" {") {
+        message.pop();
+        message.push(b',');
+        message.extend_from_slice(more);
     }
+    message
 }
 
 #[derive(Serialize)]
 struct FieldsJson<'a> {
-    number: u64,
+    number: Option<u64>,
     time: Option<String>,
     identity: &'a str,
     key: Option<&'a str>,
@@ -314,9 +322,10 @@ mod tests {
             format!(r#"offline {{"number":2,{rest},"reason":"peer.fin"}}"#)
         );
         assert_eq!(text("replaced null", Some(&origin)), format!(r#"replaced {{"number":3,{rest}}}"#));
-        let unknown = r#""time":null,"identity":"dev","key":null,"peer":null,"listener":null}"#;
-        let repeated = sequence.repeated(b"offline null", b"dev", None, None);
-        assert_eq!(String::from_utf8(repeated).unwrap(), format!(r#"offline {{"number":3,{unknown}"#));
+        let unknown =
+            r#"{"number":null,"time":null,"identity":"dev","key":null,"peer":null,"listener":null}"#;
+        let repeated = repeated(b"offline null", b"dev", None);
+        assert_eq!(String::from_utf8(repeated).unwrap(), format!("offline {unknown}"));
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(super) struct Context<K: Kernel> {
     pub(super) listeners: Vec<ListenerState<K::Listener>>,
     pub(super) places: Places,
     pub(super) log_ins: LogIns,
-    /// None: nothing has spoken TLS yet.
+    /// The keys of session tickets.
     pub(super) tickets: Tickets,
 
     // What is known of connections, beside what their entries hold.

@@ -124,7 +124,7 @@ impl<K: Kernel> Context<K> {
         if spoke {
             self.mark_paused_alive(key, conn);
         }
-        // It is on its way to its error.
+        // One that fails is on its way to its error, and is looked at there.
         if conn.reading == Reading::Failing || (broken && self.act_on_broken(key, conn, hints)) {
             return false;
         }
@@ -166,11 +166,10 @@ impl<K: Kernel> Context<K> {
             Reading::Probing => self.take_error(key, conn, Detector::EofProbe),
             Reading::Ended => self.take_error(key, conn, Detector::SendError),
             Reading::Drained | Reading::Ready | Reading::UntilEof | Reading::Resetting | Reading::Failing => {
-                let by_flag = hints && conn.is_paused();
-                if by_flag {
-                    self.read_to_the_error(key, conn, Detector::Readiness, None);
+                if !(hints && conn.is_paused()) {
+                    return false;
                 }
-                return by_flag;
+                self.read_to_the_error(key, conn, Detector::Readiness, None);
             }
         }
         true

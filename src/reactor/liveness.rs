@@ -160,7 +160,7 @@ impl<K: Kernel> Context<K> {
     /// slowly may still speak, when its server has left: to a closed socket, whose reset would take what is unsent. So for
     /// some time its socket stays.
     fn is_unclear(&self, conn: &Conn<K>) -> bool {
-        let State::Closing { since, .. } = conn.life.state() else { return false };
+        let Some(since) = conn.life.state().closing_since() else { return false };
         let Some(evidence) = conn.stream.evidence() else { return false };
         match delivery(&evidence) {
             Delivery::Unclear => true,

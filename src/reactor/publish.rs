@@ -60,6 +60,8 @@ impl<K: Kernel> Context<K> {
         event.write(&mut payload);
         if self.settings.server.presence == Form::Record {
             payload = self.presence.message(&payload, id, origin, self.kernel.unix_time());
+        } else {
+            self.presence.count();
         }
         let channel = presence_channel(id);
         self.publish_later(&channel, &payload);

@@ -162,6 +162,10 @@ fn the_endings_of_all_workers_are_one_list_the_newest_first() {
         (&Value::Array(Vec::new()), &2.into())
     );
 
+    // Who asks for none is told from where to go on, too.
+    let none = ends(&server, "?limit=0");
+    assert_eq!((&none["listed"], &none["kept"], &none["after"]), (&0.into(), &all["kept"], &all["after"]));
+
     // Page by page, each goes on behind the one before.
     let one = ends(&server, "?limit=1");
     let cursor = one["before"].as_str().unwrap();

@@ -308,6 +308,7 @@ mod tests {
                 (Action::Flush, Some(SINCE)),
                 "the cause is as old as it was"
             );
+            assert_eq!(state.closing_since(), Some(later));
             let (moved, _) = state.on(Input::Progress, soon, &CLOSING);
             assert_eq!(moved.deadline_or(SINCE), soon + CLOSING.linger);
             let (moved, _) = moved.on(Input::Progress, late, &CLOSING);

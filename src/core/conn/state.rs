@@ -303,6 +303,21 @@ impl State {
         }
     }
 
+    /// Since when it is being closed; the bounds of that count from then.
+    pub fn closing_since(&self) -> Option<Instant> {
+        match *self {
+            Self::Closing { since, last_after_ms, .. } => {
+                Some(since + Duration::from_millis(last_after_ms.into()))
+            }
+            Self::Connecting { .. }
+            | Self::Handshaking
+            | Self::Open
+            | Self::Suspect { .. }
+            | Self::PeerClosed { .. }
+            | Self::Closed { .. } => None,
+        }
+    }
+
     /// The transition table: what follows from `input` in this state, and what to do about it.
     #[must_use]
     pub fn on(self, input: Input, now: Instant, closing: &Closing) -> (Self, Action) {
@@ -331,8 +346,8 @@ impl State {
             (Self::PeerClosed { cause, since, .. }, _) => {
                 self.on_peer_closed(Ending { cause, since, begun: since }, input, now, closing)
             }
-            (Self::Closing { cause, since, last, last_after_ms, .. }, _) => {
-                let begun = since + Duration::from_millis(last_after_ms.into());
+            (Self::Closing { cause, since, last, .. }, _) => {
+                let begun = self.closing_since().unwrap_or(since);
                 self.on_closing(Ending { cause, since, begun }, last, input, now, closing)
             }
             (Self::Closed { .. }, _) => (self, Action::None),

@@ -110,7 +110,9 @@ impl Ends {
             if let Some(progress) = self.production.is_held_up(admin) {
                 return progress;
             }
-            let is_full = self.production.listed == self.query.limit;
+            // Who asks for none still asks from where to go on, which each of them tells.
+            let is_full =
+                self.production.listed == self.query.limit && self.parts.iter().all(Part::has_begun);
             if !is_full {
                 self.ask_on(workers, now);
                 if self.parts.iter().any(Part::is_awaited) {
@@ -129,7 +131,7 @@ impl Ends {
     }
 
     /// Where all of a worker's page is listed, asks it for more: which ending is next is not known before it is here. The
-    /// others are asked with it, unless they have a page more than they need: who does not answer is waited for together.
+    /// others are asked with it, unless more than a page of theirs waits: who does not answer is waited for together.
     fn ask_on<K: Supervising>(&mut self, workers: &mut [Worker<K>], now: Instant) {
         let is_due = |part: &Part| part.rows.is_empty() && matches!(part.stage, Stage::More(_));
         if !self.parts.iter().any(is_due) {
@@ -223,6 +225,11 @@ fn page_rows(query: &EndsQuery, listed: usize) -> u32 {
 }
 
 impl Part {
+    /// Whether it has told how it begins, or never will.
+    const fn has_begun(&self) -> bool {
+        self.kept.is_some() || matches!(self.stage, Stage::Silent)
+    }
+
     /// Whether which ending is next is not known before it answers.
     fn is_awaited(&self) -> bool {
         self.stage == Stage::Asked && self.rows.is_empty()

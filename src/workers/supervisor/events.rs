@@ -149,7 +149,8 @@ impl Watch {
     pub(super) fn on_gone(&mut self, place: usize) {
         let part = &mut self.parts[place];
         part.stage = Stage::Gone;
-        let left = part.last.zip(part.read).map_or(0, |(last, read)| last.saturating_sub(read.number));
+        let told = part.read.map(|read| read.number).or(part.told);
+        let left = part.last.zip(told).map_or(0, |(last, told)| last.saturating_sub(told));
         if left > 0 {
             self.dropped = Some(self.dropped.unwrap_or(0) + left);
         }

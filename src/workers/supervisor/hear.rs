@@ -9,7 +9,7 @@ use super::inquiries::Known;
 use crate::hub::{PRESENCE_PREFIX, presence_channel};
 use crate::net::Supervising;
 use crate::observe::report;
-use crate::protocol::presence::{Form, Origin};
+use crate::protocol::presence::{Form, Origin, repeated};
 use crate::workers::link::{Role, ServerNumbers, ToSupervisor, ToWorker};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -146,6 +146,8 @@ impl<K: Supervising> Supervisor<K> {
                     if self.plan.settings.server.presence == Form::Record {
                         let time = self.kernel.unix_time();
                         payload = self.presence.message(&payload, &id, Some(&origin), time);
+                    } else {
+                        self.presence.count();
                     }
                     self.relays.waiting.push_back(Published { from: None, channel, payload });
                 }
@@ -174,7 +176,7 @@ impl<K: Supervising> Supervisor<K> {
                 if let Some((word, origin)) = self.identities.last_word(&id) {
                     let payload = match self.plan.settings.server.presence {
                         Form::Word => word.into(),
-                        Form::Record => self.presence.repeated(word, &id, origin, self.kernel.unix_time()),
+                        Form::Record => repeated(word, &id, origin),
                     };
                     let channel = presence_channel(&id);
                     worker.relay(&ToWorker::Publish { channel, payload });

@@ -104,6 +104,22 @@ fn what_is_no_tls_is_refused_with_an_alert() {
 }
 
 #[test]
+fn keys_may_be_renewed_and_who_does_nothing_else_is_ended() {
+    let house = House::new();
+    let server = start(&[house.listener("echos", "")]);
+    let mut client = server.connect_tls("echo", &house.trust(None));
+    let renew = |client: &mut TlsClient| client.0.conn.refresh_traffic_keys().unwrap();
+    for _ in 0..100 {
+        renew(&mut client);
+        client.asks("hello", "hello");
+    }
+    (0..100).for_each(|_| renew(&mut client));
+    // It may be answered by a reset before all of that is sent.
+    let _ = client.0.flush();
+    assert_eq!(only_end(&server)[0], "protocol.tls");
+}
+
+#[test]
 fn a_certificate_names_a_client_whatever_it_speaks_and_the_newer_one_stays() {
     let house = House::new();
     let asks = format!("&tls.client_certificate=required&tls.client_ca={}&tls.identity=cn", house.ca.path());

@@ -160,14 +160,15 @@ impl<K: Kernel> Context<K> {
     /// slowly may still speak, when its server has left: to a closed socket, whose reset would take what is unsent. So for
     /// some time its socket stays.
     fn is_unclear(&self, conn: &Conn<K>) -> bool {
-        let Some(since) = conn.life.state().closing_since() else { return false };
+        let state = conn.life.state();
+        let (State::Closing { .. }, Some(begun)) = (state, state.begun()) else { return false };
         let Some(evidence) = conn.stream.evidence() else { return false };
         match delivery(&evidence) {
             Delivery::Unclear => true,
             Delivery::Held => {
                 conn.is_being_closed()
                     && evidence.notsent_bytes > 0
-                    && self.now < since + self.policy_of(conn).closing.linger
+                    && self.now < begun + self.policy_of(conn).closing.linger
             }
             Delivery::Underway | Delivery::Unanswered => false,
         }

@@ -262,8 +262,7 @@ impl Run {
     /// A deadline of an ending connection is never put off for ever, and brought forward only for a peer that has
     /// said goodbye and has all pending output, and for the next look whether the kernel has delivered it.
     fn assert_deadline(&self, before: State, input: Input, after: State) {
-        let Some(since) = after.since() else { return };
-        let Some(at) = deadline(after) else { return };
+        let (Some(begun), Some(at)) = (after.begun(), deadline(after)) else { return };
         let Closing { linger, linger_max, .. } = self.policy.closing;
         let goodbye = before.cause().is_some_and(has_said_all);
         let at_once = matches!(before, State::Closing { last: Some(_), .. });
@@ -277,8 +276,8 @@ impl Run {
             assert!(Some(at) >= deadline(before), "{input:?} brought it forward: {before:?} {after:?}");
         }
         // What the other connection of a pair has brought has a time of its own to be taken.
-        let of_partner = if matches!(input, Input::PartnerGone { .. }) { self.now + linger } else { since };
-        let latest = (since + linger_max).max(of_partner).max(deadline(before).unwrap_or(since));
+        let of_partner = if matches!(input, Input::PartnerGone { .. }) { self.now + linger } else { begun };
+        let latest = (begun + linger_max).max(of_partner).max(deadline(before).unwrap_or(begun));
         assert!(at <= latest, "it would be put off beyond linger_max: {after:?}");
         // Half a second at a time, as long as it is unclear.
         let patience = if input == Input::Unclear { Duration::from_millis(500) } else { linger };

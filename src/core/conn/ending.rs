@@ -30,8 +30,9 @@ impl Ending {
         (State::Closed { cause: self.cause, since: self.since }, Action::Close(how))
     }
 
-    const fn peer_closed(self, deadline: Instant) -> State {
-        State::PeerClosed { cause: self.cause, since: self.since, deadline }
+    fn peer_closed(self, deadline: Instant) -> State {
+        let begun_after_ms = millis_between(self.since, self.begun);
+        State::PeerClosed { cause: self.cause, since: self.since, deadline, begun_after_ms }
     }
 
     /// Progress puts the deadline off, but not for ever: a peer that takes a byte a minute must not stay.
@@ -200,7 +201,7 @@ pub(super) fn begin_closing(
     let full = cause.reason == Reason::LocalLimit;
     let patience = if full { closing.linger.min(AFTER_GOODBYE) } else { closing.linger };
     let deadline = if notified { now + patience } else { now };
-    (State::Closing { cause, since: now, deadline, last: None, last_after_ms: 0 }, Action::Flush)
+    (State::Closing { cause, since: now, deadline, last: None, begun_after_ms: 0 }, Action::Flush)
 }
 
 /// Enters Closing, to close as soon as the peer has what is left for it.
@@ -212,9 +213,14 @@ pub(super) fn close_behind_output(
     closing: &Closing,
 ) -> (State, Action) {
     // A half-closed leg may have lived for hours since.
-    let last_after_ms = u32::try_from(now.since(since).as_millis()).unwrap_or(u32::MAX);
+    let begun_after_ms = millis_between(since, now);
     let deadline = now + closing.linger;
-    (State::Closing { cause, since, deadline, last: Some(rung), last_after_ms }, Action::Flush)
+    (State::Closing { cause, since, deadline, last: Some(rung), begun_after_ms }, Action::Flush)
+}
+
+/// At most 49.7 days.
+fn millis_between(since: Instant, begun: Instant) -> u32 {
+    u32::try_from(begun.since(since).as_millis()).unwrap_or(u32::MAX)
 }
 
 /// Closes at once, unless the rung promises delivery of what we still hold.
@@ -279,7 +285,7 @@ mod tests {
     fn where_only_the_delivery_is_left_it_is_looked_at_soon_and_then_less_often() {
         let last = Some(LastRung::Linger2);
         let closing =
-            |deadline| State::Closing { cause: CAUSE, since: SINCE, deadline, last, last_after_ms: 0 };
+            |deadline| State::Closing { cause: CAUSE, since: SINCE, deadline, last, begun_after_ms: 0 };
         for (after, wait) in [(1, 20), (100, 50), (5000, 500)] {
             let now = SINCE + Duration::from_millis(after);
             let before = closing(SINCE + CLOSING.linger);
@@ -294,11 +300,11 @@ mod tests {
     fn what_is_left_for_a_leg_that_was_half_closed_for_long_has_the_whole_time() {
         let deadline = SINCE + CLOSING.linger;
         let half_closed =
-            State::Closing { cause: CAUSE, since: SINCE, deadline, last: None, last_after_ms: 0 };
+            State::Closing { cause: CAUSE, since: SINCE, deadline, last: None, begun_after_ms: 0 };
         let later = SINCE + CLOSING.linger_max * 3;
         let (soon, late) = (later + CLOSING.linger / 2, later + CLOSING.linger_max);
         for (from, rung) in [
-            (State::PeerClosed { cause: CAUSE, since: SINCE, deadline }, LastRung::Reset),
+            (State::PeerClosed { cause: CAUSE, since: SINCE, deadline, begun_after_ms: 0 }, LastRung::Reset),
             (half_closed, LastRung::Reset),
             (half_closed, LastRung::Linger2),
         ] {
@@ -308,11 +314,15 @@ mod tests {
                 (Action::Flush, Some(SINCE)),
                 "the cause is as old as it was"
             );
-            assert_eq!(state.closing_since(), Some(later));
+            assert_eq!(state.begun(), Some(later));
             let (moved, _) = state.on(Input::Progress, soon, &CLOSING);
             assert_eq!(moved.deadline_or(SINCE), soon + CLOSING.linger);
-            let (moved, _) = moved.on(Input::Progress, late, &CLOSING);
-            assert_eq!(moved.deadline_or(SINCE), late, "but not for ever");
+            // Its FIN changes nothing of that, where it counts.
+            let (gone, _) = moved.on(Input::PeerFin { reason: Reason::PeerFin }, soon, &CLOSING);
+            for state in [moved, gone] {
+                let (moved, _) = state.on(Input::Progress, late, &CLOSING);
+                assert_eq!(moved.deadline_or(SINCE), late, "but not for ever");
+            }
             let (_, action) = state.on(Input::Unclear, soon, &CLOSING);
             assert_eq!(action, Action::None);
             let (_, action) = state.on(Input::Unclear, late, &CLOSING);

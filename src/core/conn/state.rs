@@ -56,6 +56,8 @@ pub enum State {
         since: Instant,
         /// When to give up on a peer that does not take its output, or does not answer the probe.
         deadline: Instant,
+        /// How long after `since` its closing began, in milliseconds: as in `Closing`, from where it may have come.
+        begun_after_ms: u32,
     },
     /// We want it to end. The goodbye is said or queued; we still read, flush, and wait for the peer's FIN.
     Closing {
@@ -67,8 +69,9 @@ pub enum State {
         deadline: Instant,
         /// How to close as soon as all output is gone; `None`: the peer's FIN is waited for until the deadline.
         last: Option<LastRung>,
-        /// How long after `since` that was decided, in milliseconds: `linger_max` counts from then.
-        last_after_ms: u32,
+        /// How long after `since` its closing began, in milliseconds: `linger_max` counts from then. It is later for a leg that
+        /// was half-closed when its partner ended.
+        begun_after_ms: u32,
     },
     /// Over: the socket is closed and the End published. Nothing changes any more.
     Closed {
@@ -303,17 +306,16 @@ impl State {
         }
     }
 
-    /// Since when it is being closed; the bounds of that count from then.
-    pub fn closing_since(&self) -> Option<Instant> {
+    /// From when the bounds of an ending count.
+    pub fn begun(&self) -> Option<Instant> {
         match *self {
-            Self::Closing { since, last_after_ms, .. } => {
-                Some(since + Duration::from_millis(last_after_ms.into()))
+            Self::PeerClosed { since, begun_after_ms, .. } | Self::Closing { since, begun_after_ms, .. } => {
+                Some(since + Duration::from_millis(begun_after_ms.into()))
             }
             Self::Connecting { .. }
             | Self::Handshaking
             | Self::Open
             | Self::Suspect { .. }
-            | Self::PeerClosed { .. }
             | Self::Closed { .. } => None,
         }
     }
@@ -344,10 +346,11 @@ impl State {
                 self.on_any_live(input, now, closing)
             }
             (Self::PeerClosed { cause, since, .. }, _) => {
-                self.on_peer_closed(Ending { cause, since, begun: since }, input, now, closing)
+                let begun = self.begun().unwrap_or(since);
+                self.on_peer_closed(Ending { cause, since, begun }, input, now, closing)
             }
             (Self::Closing { cause, since, last, .. }, _) => {
-                let begun = self.closing_since().unwrap_or(since);
+                let begun = self.begun().unwrap_or(since);
                 self.on_closing(Ending { cause, since, begun }, last, input, now, closing)
             }
             (Self::Closed { .. }, _) => (self, Action::None),
@@ -383,7 +386,8 @@ impl State {
         match input {
             Input::PeerFin { reason } => {
                 let cause = Cause { reason, detector: Detector::ZeroRead };
-                (Self::PeerClosed { cause, since: now, deadline: now + closing.linger }, Action::Flush)
+                let deadline = now + closing.linger;
+                (Self::PeerClosed { cause, since: now, deadline, begun_after_ms: 0 }, Action::Flush)
             }
             Input::Failed { reason, detector } => {
                 let cause = Cause { reason, detector };
@@ -401,7 +405,7 @@ impl State {
             }
             Input::PartnerFin { cause, patience } => {
                 let deadline = now + patience;
-                (Self::Closing { cause, since: now, deadline, last: None, last_after_ms: 0 }, Action::Flush)
+                (Self::Closing { cause, since: now, deadline, last: None, begun_after_ms: 0 }, Action::Flush)
             }
             Input::PartnerGone { cause, rung } => close_behind_output(cause, now, rung, now, closing),
             Input::Connected

@@ -49,7 +49,7 @@ fn reported() -> State {
 }
 
 fn peer_closed(reason: Reason) -> State {
-    State::PeerClosed { cause: cause(reason), since: T0, deadline: NOW }
+    State::PeerClosed { cause: cause(reason), since: T0, deadline: NOW, begun_after_ms: 0 }
 }
 
 fn closing(reason: Reason) -> State {
@@ -57,7 +57,7 @@ fn closing(reason: Reason) -> State {
 }
 
 fn closing_until(reason: Reason, deadline: Instant) -> State {
-    State::Closing { cause: cause(reason), since: T0, deadline, last: None, last_after_ms: 0 }
+    State::Closing { cause: cause(reason), since: T0, deadline, last: None, begun_after_ms: 0 }
 }
 
 fn behind_output(last: LastRung) -> State {
@@ -66,7 +66,7 @@ fn behind_output(last: LastRung) -> State {
         since: T0,
         deadline: NOW,
         last: Some(last),
-        last_after_ms: 0,
+        begun_after_ms: 0,
     }
 }
 

@@ -129,7 +129,8 @@ redis_value() {
 }
 
 redis_subscriber() {
-    within 30 redis-cli -p "$front" --csv SUBSCRIBE news >"$dir/news" &
+    : >"$dir/news"
+    within 30 redis-cli -p "$front" --csv SUBSCRIBE news >>"$dir/news" &
     watcher=$!
     local told=0
     for _ in $(seq 100); do
@@ -168,7 +169,9 @@ with_mosquitto() {
 
 # subscribe COUNT TOPIC: in the background, until so many have come.
 subscribe() {
-    within 30 mosquitto_sub -p "$front" -q 2 -C "$1" -t "$2" >"$dir/told" &
+    # Here, not by the job: what an earlier subscriber was told must be gone when this one is waited for.
+    : >"$dir/told"
+    within 30 mosquitto_sub -p "$front" -q 2 -C "$1" -t "$2" >>"$dir/told" &
     watcher=$!
     # A retained message tells that it is there.
     for _ in $(seq 200); do [ -s "$dir/told" ] && return 0; sleep 0.05; done
@@ -203,7 +206,9 @@ mosquitto_large() {
 mosquitto_will() {
     within 10 mosquitto_pub -p "$front" -r -t last/first -m first || return 1
     subscribe 2 'last/#' || return 1
-    mosquitto_sub -d -p "$front" -t nothing --will-topic last/will --will-payload 'it is gone' >"$dir/dying" &
+    : >"$dir/dying"
+    # Line by line: what it has not written when it is killed is lost.
+    stdbuf -oL mosquitto_sub -d -p "$front" -t nothing --will-topic last/will --will-payload 'it is gone' >>"$dir/dying" &
     local dying=$!
     for _ in $(seq 200); do grep -q SUBACK "$dir/dying" && break; sleep 0.05; done
     kill -9 "$dying"

@@ -96,21 +96,21 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// An event that is told by its word alone has a number, too.
-    pub const fn count(&mut self) {
-        self.last += 1;
-    }
-
-    /// The message with its fields. `origin`: `None` where nobody knows any more.
+    /// The message in that form. One that is told by its word alone has a number, too. `origin`: `None` where nobody knows any
+    /// more.
     pub fn message(
         &mut self,
-        words: &[u8],
+        form: Form,
+        words: Vec<u8>,
         id: &[u8],
         origin: Option<&Origin>,
-        unix_time: Option<Duration>,
+        unix_time: impl FnOnce() -> Option<Duration>,
     ) -> Vec<u8> {
-        self.count();
-        with_fields(words, id, origin, Some(self.last), unix_time)
+        self.last += 1;
+        match form {
+            Form::Word => words,
+            Form::Record => with_fields(&words, id, origin, Some(self.last), unix_time()),
+        }
     }
 }
 
@@ -312,7 +312,8 @@ mod tests {
         let mut sequence = Sequence::default();
         let origin = Origin { key: "2-1".into(), peer: "127.0.0.1:9".into(), listener: "resp".into() };
         let mut text = |words: &str, origin| {
-            let message = sequence.message(words.as_bytes(), b"dev", origin, Some(Duration::from_secs(1)));
+            let time = || Some(Duration::from_secs(1));
+            let message = sequence.message(Form::Record, words.into(), b"dev", origin, time);
             String::from_utf8(message).unwrap()
         };
         let rest = r#""time":"1970-01-01T00:00:01.000Z","identity":"dev","key":"2-1","peer":"127.0.0.1:9","listener":"resp""#;

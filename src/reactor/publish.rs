@@ -58,11 +58,8 @@ impl<K: Kernel> Context<K> {
         }
         let mut payload = Vec::new();
         event.write(&mut payload);
-        if self.settings.server.presence == Form::Record {
-            payload = self.presence.message(&payload, id, origin, self.kernel.unix_time());
-        } else {
-            self.presence.count();
-        }
+        let (form, time) = (self.settings.server.presence, || self.kernel.unix_time());
+        let payload = self.presence.message(form, payload, id, origin, time);
         let channel = presence_channel(id);
         self.publish_later(&channel, &payload);
     }

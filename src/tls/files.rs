@@ -13,6 +13,11 @@ pub const FILE_BYTES_MAX: usize = 16 << 20;
 /// Of SHA-256.
 pub(super) type Digest = [u8; 32];
 
+/// Of a context for SHA-256.
+pub(super) fn finish(context: digest::Context) -> Digest {
+    context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
 /// The certificates of an owner, and the key.
 pub(super) type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
@@ -57,7 +62,7 @@ impl Files {
     /// What stands for all that was read, to be compared with what is read next time: the texts are not kept, since keys are
     /// among them.
     pub(super) fn digest(&self) -> Digest {
-        self.read.clone().finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+        finish(self.read.clone())
     }
 
     pub(super) fn mistake(&mut self, mistake: Mistake) {

@@ -96,10 +96,10 @@ pub enum MaxVersion {
 
 impl MaxVersion {
     const fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
-        static ALL: [&SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
+        static OLD: [&SupportedProtocolVersion; 1] = [&version::TLS12];
         match self {
-            Self::V12 => ALL.split_at(1).0,
-            Self::V13 => &ALL,
+            Self::V12 => &OLD,
+            Self::V13 => MinVersion::V12.versions(),
         }
     }
 }

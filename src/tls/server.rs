@@ -1,7 +1,7 @@
 //! What a listener needs to speak TLS: its certificates by name, and which clients it trusts.
 
 use super::certificate::{Field, Parsed};
-use super::files::{Digest, Files, key_of};
+use super::files::{Digest, Files, finish, key_of};
 use super::tickets::{TicketKeys, Ticketer};
 use super::{Expiry, MinVersion, Mistake, Part, ReadFile, paths, provider};
 use crate::core::server_name;
@@ -147,7 +147,7 @@ fn digest_of(spec: &ServerSpec, read: &Digest) -> Digest {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(read);
     context.update(format!("{:?}", (spec.min_version, &spec.alpn)).as_bytes());
-    context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+    finish(context)
 }
 
 fn list(separated: &str) -> impl Iterator<Item = &str> {

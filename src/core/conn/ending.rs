@@ -21,8 +21,8 @@ const UNTIL_DELIVERED: Duration = Duration::from_millis(20);
 pub(super) struct Ending {
     pub(super) cause: Cause,
     pub(super) since: Instant,
-    /// From when `linger_max` counts.
-    pub(super) begun: Instant,
+    /// As in [`State::Closing`].
+    pub(super) begun_after_ms: u32,
 }
 
 impl Ending {
@@ -30,14 +30,19 @@ impl Ending {
         (State::Closed { cause: self.cause, since: self.since }, Action::Close(how))
     }
 
-    fn peer_closed(self, deadline: Instant) -> State {
-        let begun_after_ms = millis_between(self.since, self.begun);
-        State::PeerClosed { cause: self.cause, since: self.since, deadline, begun_after_ms }
+    /// From when `linger_max` counts.
+    pub(super) fn begun(self) -> Instant {
+        self.since + Duration::from_millis(self.begun_after_ms.into())
+    }
+
+    const fn peer_closed(self, deadline: Instant) -> State {
+        let Self { cause, since, begun_after_ms } = self;
+        State::PeerClosed { cause, since, deadline, begun_after_ms }
     }
 
     /// Progress puts the deadline off, but not for ever: a peer that takes a byte a minute must not stay.
     fn extended(self, now: Instant, closing: &Closing) -> Instant {
-        (now + closing.linger).min(self.begun + closing.linger_max)
+        (now + closing.linger).min(self.begun() + closing.linger_max)
     }
 }
 
@@ -123,9 +128,9 @@ impl State {
             // others give it at once, need not wait long.
             Input::Flushed { .. } if has_said_all(end.cause) => (self.by(now + AFTER_GOODBYE), Action::None),
             // Closed now, it might be left to retransmit to nobody.
-            Input::Unclear if now < end.begun + closing.linger_max => {
-                let latest = end.begun + closing.linger_max;
-                let longer = now.since(end.begun) / 2;
+            Input::Unclear if now < end.begun() + closing.linger_max => {
+                let latest = end.begun() + closing.linger_max;
+                let longer = now.since(end.begun()) / 2;
                 let state = match last {
                     // Nothing else is waited for.
                     Some(_) => self.due_at((now + longer.clamp(UNTIL_DELIVERED, UNTIL_CLEAR)).min(latest)),
@@ -212,15 +217,10 @@ pub(super) fn close_behind_output(
     now: Instant,
     closing: &Closing,
 ) -> (State, Action) {
-    // A half-closed leg may have lived for hours since.
-    let begun_after_ms = millis_between(since, now);
+    // A half-closed leg may have lived for hours since: for 49.7 days at most, as far as this is counted.
+    let begun_after_ms = u32::try_from(now.since(since).as_millis()).unwrap_or(u32::MAX);
     let deadline = now + closing.linger;
     (State::Closing { cause, since, deadline, last: Some(rung), begun_after_ms }, Action::Flush)
-}
-
-/// At most 49.7 days.
-fn millis_between(since: Instant, begun: Instant) -> u32 {
-    u32::try_from(begun.since(since).as_millis()).unwrap_or(u32::MAX)
 }
 
 /// Closes at once, unless the rung promises delivery of what we still hold.

@@ -309,8 +309,9 @@ impl State {
     /// From when the bounds of an ending count.
     pub fn begun(&self) -> Option<Instant> {
         match *self {
-            Self::PeerClosed { since, begun_after_ms, .. } | Self::Closing { since, begun_after_ms, .. } => {
-                Some(since + Duration::from_millis(begun_after_ms.into()))
+            Self::PeerClosed { cause, since, begun_after_ms, .. }
+            | Self::Closing { cause, since, begun_after_ms, .. } => {
+                Some(Ending { cause, since, begun_after_ms }.begun())
             }
             Self::Connecting { .. }
             | Self::Handshaking
@@ -345,13 +346,11 @@ impl State {
             (Self::Handshaking | Self::Open | Self::Suspect { .. }, _) => {
                 self.on_any_live(input, now, closing)
             }
-            (Self::PeerClosed { cause, since, .. }, _) => {
-                let begun = self.begun().unwrap_or(since);
-                self.on_peer_closed(Ending { cause, since, begun }, input, now, closing)
+            (Self::PeerClosed { cause, since, begun_after_ms, .. }, _) => {
+                self.on_peer_closed(Ending { cause, since, begun_after_ms }, input, now, closing)
             }
-            (Self::Closing { cause, since, last, .. }, _) => {
-                let begun = self.begun().unwrap_or(since);
-                self.on_closing(Ending { cause, since, begun }, last, input, now, closing)
+            (Self::Closing { cause, since, last, begun_after_ms, .. }, _) => {
+                self.on_closing(Ending { cause, since, begun_after_ms }, last, input, now, closing)
             }
             (Self::Closed { .. }, _) => (self, Action::None),
         }

@@ -81,13 +81,13 @@ impl<S: Stream, In: Message, Out: Message> Channel<S, In, Out> {
     }
 
     /// Queues a message that may be very long, which is no sign that the other end does not keep up: it is no part of the
-    /// [`backlog`](Self::backlog). False while an earlier one has not gone out whole: there is one at a time, which bounds the
-    /// queue, and so what is queued between two of them is not taken for a part of them.
+    /// [`backlog`](Self::backlog). False while an earlier one has not gone out whole, and then `message` is not made: one at a
+    /// time bounds the queue. Nor can other messages come to lie between two of them, where they would be no backlog.
     #[must_use]
-    pub fn try_send_bulk(&mut self, message: &Out) -> bool {
+    pub fn try_send_bulk(&mut self, message: impl FnOnce() -> Out) -> bool {
         let is_free = self.bulk.left(self.output.len()) == 0;
         if is_free {
-            self.bulk = Bulk { bytes: self.put(message), behind: 0 };
+            self.bulk = Bulk { bytes: self.put(&message()), behind: 0 };
         }
         is_free
     }
@@ -215,22 +215,22 @@ mod tests {
     #[test]
     fn one_very_long_message_waits_at_a_time_and_hides_nothing_of_the_others() {
         let mut channel = unread();
-        let long = ToWorker::Reload { file: Secret::new("x".repeat(1 << 20)) };
+        let long = || ToWorker::Reload { file: Secret::new("x".repeat(1 << 20)) };
         let short = ToWorker::Publish { channel: Vec::new(), payload: vec![0; 1000] };
         channel.send(&short);
         let one = channel.backlog();
-        assert!(channel.try_send_bulk(&long));
+        assert!(channel.try_send_bulk(long));
         channel.send(&short);
         let all = channel.pending_output();
         for _ in 0..100 {
-            assert!(!channel.try_send_bulk(&long));
+            assert!(!channel.try_send_bulk(long));
         }
         assert_eq!((channel.pending_output(), channel.backlog()), (all, 2 * one));
         // The worker takes all but the last bytes of it, then all of it: the next is queued behind what came meanwhile.
         channel.output.consume(all - one - 1);
-        assert!(!channel.try_send_bulk(&long));
+        assert!(!channel.try_send_bulk(long));
         channel.output.consume(1);
-        assert!(channel.try_send_bulk(&long));
+        assert!(channel.try_send_bulk(long));
         assert_eq!(channel.backlog(), one, "what lies between two of them is none of theirs");
     }
 }

@@ -24,7 +24,7 @@ impl<K: Supervising> Supervisor<K> {
             let file = self.plan.file.clone();
             let (tickets, is_watched) = (packed(&self.tickets), self.fanout.is_watched());
             let start = ToWorker::Start { file, newer, tickets, is_watched };
-            match worker.start(&mut self.kernel, self.plan.workers, token_of(place), now, &start) {
+            match worker.start(&mut self.kernel, self.plan.workers, token_of(place), now, start) {
                 Ok(pid) => {
                     for word in self.fanout.words() {
                         worker.send(&ToWorker::Word(word));

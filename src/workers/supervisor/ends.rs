@@ -4,11 +4,12 @@
 
 use super::admin_fanout::ANSWER_WITHIN;
 use super::admin_server::{AdminServer, ClientId};
-use super::production::{Production, Progress};
+use super::production::{Production, Progress, Stage};
 use super::worker::Worker;
 use crate::core::time::Instant;
 use crate::net::Supervising;
 use crate::observe::answers::{ENDS_BEGIN, EndsTail, Kept};
+use crate::observe::ring::Place;
 use crate::protocol::admin::{Cursor, EndsQuery};
 use crate::workers::link::{About, Content, EndRow, EndRows, Question};
 use std::collections::VecDeque;
@@ -29,24 +30,11 @@ struct Part {
     worker: u32,
     /// Its page, as far as it is not listed.
     rows: VecDeque<EndRow>,
-    stage: Stage,
+    stage: Stage<Place>,
     /// The number of the last row of it that is listed.
     listed: Option<u64>,
     /// What it said of all its endings; `None`: it did not answer.
     kept: Option<Kept>,
-}
-
-/// Where a worker is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    /// A page was asked for.
-    Asked,
-    /// It has more when its page is listed.
-    More(crate::observe::ring::Place),
-    /// There is nothing behind its page.
-    Over,
-    /// It does not answer.
-    Silent,
 }
 
 impl Ends {
@@ -62,7 +50,7 @@ impl Ends {
         let about = About::Ends { query: query.clone(), from: None, rows };
         let question = Question { number, about };
         let parts = workers.iter_mut().map(|worker| {
-            let stage = if worker.ask(&question) { Stage::Asked } else { Stage::Silent };
+            let stage = Stage::ask(worker, &question);
             Part { worker: worker.number, rows: VecDeque::new(), stage, listed: None, kept: None }
         });
         let parts = parts.collect();
@@ -76,7 +64,7 @@ impl Ends {
         {
             let part = &mut self.parts[place];
             part.rows.extend(rows);
-            part.stage = next.map_or(Stage::Over, Stage::More);
+            part.stage = Stage::answered(next);
             part.kept.get_or_insert(kept);
         }
     }
@@ -143,8 +131,7 @@ impl Ends {
                 && part.rows.len() <= PAGE_ROWS as usize
             {
                 let about = About::Ends { query: self.query.clone(), from: Some(from), rows };
-                let is_asked = worker.ask(&Question { number: self.production.number, about });
-                part.stage = if is_asked { Stage::Asked } else { Stage::Silent };
+                part.stage = Stage::ask(worker, &Question { number: self.production.number, about });
             }
         }
         self.production.deadline = now + ANSWER_WITHIN;
@@ -258,7 +245,6 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::ring::Place;
     use crate::protocol::admin::Filter;
 
     fn cursor(numbers: &[(u32, u64)]) -> Cursor {
@@ -278,7 +264,7 @@ mod tests {
         Ends { production: Production::new(1, 1, "", Instant::NEVER), query, parts }
     }
 
-    fn part(worker: u32, stage: Stage, listed: Option<u64>, last_number: Option<u64>) -> Part {
+    fn part(worker: u32, stage: Stage<Place>, listed: Option<u64>, last_number: Option<u64>) -> Part {
         let kept = last_number.map(|last_number| Kept { last_number, ..Kept::default() });
         Part { worker, rows: VecDeque::new(), stage, listed, kept }
     }

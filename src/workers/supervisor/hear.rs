@@ -141,14 +141,10 @@ impl<K: Supervising> Supervisor<K> {
                     self.workers[worker].relay(&ToWorker::HeartbeatLost { id });
                 }
                 // The worker that it comes from has told nobody either.
-                Directive::Announce { id, mut payload, origin } => {
+                Directive::Announce { id, payload, origin } => {
                     let channel = presence_channel(&id);
-                    if self.plan.settings.server.presence == Form::Record {
-                        let time = self.kernel.unix_time();
-                        payload = self.presence.message(&payload, &id, Some(&origin), time);
-                    } else {
-                        self.presence.count();
-                    }
+                    let (form, time) = (self.plan.settings.server.presence, || self.kernel.unix_time());
+                    let payload = self.presence.message(form, payload, &id, Some(&origin), time);
                     self.relays.waiting.push_back(Published { from: None, channel, payload });
                 }
             }

@@ -4,7 +4,7 @@
 
 use super::admin_fanout::ANSWER_WITHIN;
 use super::admin_server::{AdminServer, ClientId};
-use super::production::{Production, Progress};
+use super::production::{Production, Progress, Stage};
 use super::worker::Worker;
 use crate::core::time::Instant;
 use crate::net::Supervising;
@@ -12,6 +12,9 @@ use crate::observe::answers::{LIST_BEGIN, end_list};
 use crate::protocol::admin::ListQuery;
 use crate::workers::link::{About, Content, Question, Rows};
 use std::collections::VecDeque;
+
+/// Pages of a worker that wait, at most.
+const PAGES_MAX: usize = 2;
 
 /// A list that is being produced.
 pub(super) struct List {
@@ -29,20 +32,8 @@ pub(super) struct List {
 struct Part {
     /// What is not listed yet: the page that its reader comes to next, and the one behind that.
     pages: VecDeque<Rows>,
-    stage: Stage,
-}
-
-/// Where a worker is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    /// A page was asked for.
-    Asked,
-    /// Its next page begins with that slot.
-    More(u32),
-    /// There is nothing behind its pages.
-    Over,
-    /// It does not answer.
-    Silent,
+    /// Its next page begins with a slot.
+    stage: Stage<u32>,
 }
 
 impl List {
@@ -58,10 +49,9 @@ impl List {
         let mut list =
             Self { production, query, place: 0, parts: Vec::new(), matched: 0, silent: Vec::new() };
         let question = list.question(0);
-        let parts = workers.iter_mut().map(|worker| {
-            let stage = if worker.ask(&question) { Stage::Asked } else { Stage::Silent };
-            Part { pages: VecDeque::new(), stage }
-        });
+        let parts = workers
+            .iter_mut()
+            .map(|worker| Part { pages: VecDeque::new(), stage: Stage::ask(worker, &question) });
         list.parts = parts.collect();
         list
     }
@@ -84,7 +74,7 @@ impl List {
         if let Content::Rows(rows) = content
             && part.stage == Stage::Asked
         {
-            part.stage = rows.next.map_or(Stage::Over, Stage::More);
+            part.stage = Stage::answered(rows.next);
             part.pages.push_back(rows);
         }
     }
@@ -146,10 +136,9 @@ impl List {
     fn ask_on<K: Supervising>(&mut self, workers: &mut [Worker<K>], now: Instant) {
         for (place, worker) in workers.iter_mut().enumerate().skip(self.place) {
             if let Stage::More(from) = self.parts[place].stage
-                && self.parts[place].pages.len() < 2
+                && self.parts[place].pages.len() < PAGES_MAX
             {
-                let is_asked = worker.ask(&self.question(from));
-                self.parts[place].stage = if is_asked { Stage::Asked } else { Stage::Silent };
+                self.parts[place].stage = Stage::ask(worker, &self.question(from));
             }
         }
         self.production.deadline = now + ANSWER_WITHIN;

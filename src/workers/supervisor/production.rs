@@ -2,8 +2,10 @@
 //! room for more.
 
 use super::admin_server::{AdminServer, ClientId};
+use super::worker::Worker;
 use crate::core::time::Instant;
 use crate::net::Supervising;
+use crate::workers::link::Question;
 
 /// Less than this is not sent by itself: a short list is told with its length.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -31,6 +33,31 @@ pub(super) enum Progress {
     AwaitsReader,
     /// It goes on when a worker has answered.
     AwaitsWorker,
+}
+
+/// Where a worker is that is asked for pages, of which the next begins at `P`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage<P> {
+    /// A page was asked for.
+    Asked,
+    /// The next page begins there.
+    More(P),
+    /// There is nothing behind what it has answered.
+    Over,
+    /// It does not answer.
+    Silent,
+}
+
+impl<P> Stage<P> {
+    /// Asks a worker for a page.
+    pub(super) fn ask<K: Supervising>(worker: &mut Worker<K>, question: &Question) -> Self {
+        if worker.ask(question) { Self::Asked } else { Self::Silent }
+    }
+
+    /// Behind an answer, which tells where its next page begins.
+    pub(super) fn answered(next: Option<P>) -> Self {
+        next.map_or(Self::Over, Self::More)
+    }
 }
 
 impl Production {

@@ -102,13 +102,13 @@ impl<K: Supervising> Worker<K> {
         of: u32,
         token: Token,
         now: Instant,
-        start: &ToWorker,
+        start: ToWorker,
     ) -> Result<u32, Fatal> {
         let (child, stream) = kernel.start_worker(self.number, of, &self.listeners)?;
         let pid = child.id();
         let watched = kernel.watch(&stream, token, Interest::ReadWrite);
         let mut channel = Channel::new(stream);
-        let queued = channel.try_send_bulk(start);
+        let queued = channel.try_send_bulk(|| start);
         debug_assert!(queued, "a new channel is empty");
         // One that cannot be heard is no worker: it sees its channel end, and ends.
         let channel = watched.is_ok().then_some(channel);
@@ -262,7 +262,7 @@ impl<K: Supervising> Worker<K> {
         let mut sent = channel.flush();
         // Where the kernel's buffer was full, room in it is a sign that somebody reads.
         let moved = process.blocked && channel.pending_output() < pending;
-        if process.reload_due && channel.try_send_bulk(&ToWorker::Reload { file: file.clone() }) {
+        if process.reload_due && channel.try_send_bulk(|| ToWorker::Reload { file: file.clone() }) {
             process.reload_due = false;
             sent = sent.and_then(|()| channel.flush());
         }

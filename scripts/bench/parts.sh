@@ -308,16 +308,31 @@ sample_idle() {
 # records, less the timeout and the grace. On a cpu that others share this measures the others as well, so
 # it is judged as timings are.
 part_heartbeat() {
-    local late
+    local late all
     start_server "$linger serve --listen echo://127.0.0.1:{port}?heartbeat=4s&heartbeat.grace=1s --admin off --log info \
         --set log.endings_per_second=1000000" || return 0
-    hold "$held_wanted" 'hello %d\r\n' load echo -p "$server_port" -c 50 -t 6 >/dev/null || true
+    hold "$held_wanted" 'hello %d\r\n' echo_until_judged >/dev/null || true
     stop_server "$server_pid" "$tool_pid"
-    late=$(grep -c 'reason=stuck.frozen' "$work/server.log" || true)
-    if ((late < held_wanted)); then fail_part heartbeat "only $late of $held_wanted silent connections were judged"; return; fi
+    all=$(grep -o 'reason=[a-z_]*\.[a-z_]*' "$work/server.log" | sort | uniq -c | awk '{ printf "%s%s %s", sep, $1, $2; sep = ", " }')
+    if (($(frozen) < held_wanted)); then
+        fail_part heartbeat "of $held_wanted connections whose programs are silent, these were judged: $all"
+        return
+    fi
     late=$(sed -n 's/.*reason=stuck.frozen.*silence_s=\([0-9.]*\).*/\1/p' "$work/server.log" | sort -n |
         awk '{ all[NR] = $1 } END { printf "%.1f", 1000 * (all[int(NR * 0.99)] - 5) }')
     soft_bar "heartbeat verdict, p99 lateness [ms]" "<= 11" "$late"
+}
+
+frozen() { grep -c 'reason=stuck.frozen' "$work/server.log" || true; }
+
+# For as long as the verdicts should take, and then some: a machine that others use may bring the last of them late.
+echo_until_judged() {
+    local tries
+    load echo -p "$server_port" -c 50 -t 6
+    for ((tries = 0; tries < 200; tries++)); do
+        (($(frozen) < held_wanted)) || return 0
+        sleep 0.1
+    done
 }
 
 # ---- Audits --------------------------------------------------------------------------------------------

@@ -205,7 +205,8 @@ pub trait Stream {
     fn evidence(&self) -> Option<TcpSnapshot>;
 
     /// Makes the kernel send a keepalive probe now, so that the peer's kernel shows whether it is there.
-    /// Not one byte of it is seen by either program.
+    /// Not one byte of it is seen by either program. For a TCP socket of which no probe is out, or of which
+    /// [`may_probe_again`](crate::core::conn::liveness::may_probe_again) is true.
     fn probe_peer(&mut self);
 
     /// Undoes [`probe_peer`](Self::probe_peer): keepalive as the listener has it.

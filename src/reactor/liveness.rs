@@ -7,7 +7,7 @@ use super::context::{Conn, Context};
 use super::parts::effect::Effect;
 use super::work::cost;
 use crate::core::conn::delivery::{Delivery, delivery};
-use crate::core::conn::liveness::{Due, has_acknowledged_nothing, verdict};
+use crate::core::conn::liveness::{Due, has_acknowledged_nothing, may_probe_again, verdict};
 use crate::core::conn::policy::Verdict;
 use crate::core::conn::{Input, State};
 use crate::core::end::{Detector, Reason};
@@ -24,7 +24,7 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn on_due(&mut self, key: Key, due: Due) {
         let of_silence = match due {
             Due::Deadline | Due::Header | Due::Suspicion | Due::Idle | Due::OobProbe => true,
-            Due::Ping | Due::Slow | Due::TcpInfo | Due::Lasts | Due::Age => false,
+            Due::Ping | Due::SecondProbe | Due::Slow | Due::TcpInfo | Due::Lasts | Due::Age => false,
         };
         // What came in since this turn's poll counts, and what a budget has left unread.
         if of_silence {
@@ -80,6 +80,7 @@ impl<K: Kernel> Context<K> {
             Due::Header => self.on_header_due(key, conn),
             Due::Ping => self.ping(key, conn),
             Due::Suspicion => self.suspect(key, conn, Detector::Heartbeat),
+            Due::SecondProbe => self.apply(key, conn, Input::StillSilent),
             Due::Idle => self.close_unused(key, conn),
             Due::OobProbe => self.probe_oob(key, conn),
             Due::Slow => {
@@ -192,15 +193,25 @@ impl<K: Kernel> Context<K> {
         self.apply(key, conn, Input::Suspected { detector, grace, notsent_bytes });
     }
 
-    /// Suspicion: the peer is probed once, and those who watch it are told.
+    /// Suspicion: the peer is probed, unless a probe is out already, and those who watch it are told.
     pub(super) fn probe_suspect(&mut self, key: Key, conn: &mut Conn<K>) {
-        conn.stream.probe_peer();
+        if conn.stream.evidence().is_some_and(|evidence| evidence.probes == 0) {
+            conn.stream.probe_peer();
+        }
         self.observer.counters.suspected += 1;
         let silence = Span::between(conn.life.heard(), self.now);
         if let State::Suspect { detector, .. } = conn.life.state() {
             self.note_event(key, conn, What::Suspect { detector, silence });
         }
         self.announce(key, conn, Presence::Suspect, Event::Suspect);
+    }
+
+    /// Half of the grace is over. The only probe or its answer may have been lost on the way.
+    pub(super) fn probe_again(&mut self, key: Key, conn: &mut Conn<K>) {
+        let Some(evidence) = conn.stream.evidence() else { return };
+        if may_probe_again(&evidence, self.keepalive_of(key, conn), self.user_timeout_of(key, conn)) {
+            conn.stream.probe_peer();
+        }
     }
 
     /// Tells the verdict on a suspect, which ends nothing.

@@ -70,6 +70,7 @@ unsafe impl sockopt::Plain for Filter {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::conn::liveness::may_probe_again;
     use crate::net::{CloseHow, Received, Sent, Stream as _};
     use crate::sys::connect::tests::connected;
     use crate::sys::testing::{self, recv, until};
@@ -89,6 +90,25 @@ mod tests {
         until("an acknowledgement", || server.evidence().is_some_and(|evidence| evidence.unacked == 0));
         client.close(CloseHow::Reset);
         assert!(matches!(recv(&mut server, &mut [0; 8]), Received::Failed(SocketError::Reset)));
+    }
+
+    /// What a second probe is for, and what shows that the first was lost.
+    #[test]
+    fn a_probe_that_was_lost_is_sent_once_more() {
+        let mut os = Os::without_signals().unwrap();
+        let mut listener = Listener::open(&testing::loopback()).unwrap();
+        let (client, mut server, _) = connected(&mut os, &mut listener, None);
+        let evidence = |server: &Stream| server.evidence().unwrap();
+        until("1.3 s of silence", || evidence(&server).last_ack_recv_ms > 1300);
+        client.blackhole().unwrap();
+        server.probe_peer();
+        until("a probe is out", || evidence(&server).probes == 1);
+        client.hear_again();
+        // The kernel would probe again in 75 s (`tcp_keepalive_intvl`).
+        assert!(may_probe_again(&evidence(&server), None, None));
+        server.probe_peer();
+        until("the peer's kernel answers", || evidence(&server).last_ack_recv_ms < 1000);
+        assert_eq!(evidence(&server).probes, 0);
     }
 
     #[test]

@@ -123,13 +123,9 @@ impl Contract for Stream {
     /// From then on the kernel probes at the listener's interval, and ends the connection by its count. With
     /// output in flight no probe leaves; the retransmissions are the evidence.
     ///
-    /// While a probe is unanswered this does nothing: the timer, re-armed then, would end a connection that
-    /// was quiet for longer than `TCP_USER_TIMEOUT` at once, without waiting for the interval
-    /// (`net/ipv4/tcp_timer.c: tcp_keepalive_timer`).
+    /// While a probe is unanswered the timer, re-armed, may end the connection at once, without waiting for the
+    /// interval: see `core::conn::liveness::may_probe_again`.
     fn probe_peer(&mut self) {
-        if self.evidence().is_some_and(|evidence| evidence.probes > 0) {
-            return;
-        }
         self.try_set(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
         self.try_set(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 1);
     }
@@ -321,7 +317,6 @@ mod tests {
         assert_eq!(recv(&mut server, &mut [0; 8]), Received::Bytes(4));
         assert_eq!(server.evidence(), None);
         assert_eq!(listener.queue(), None);
-        server.probe_peer();
         server.restore_keepalive(None);
         server.close(CloseHow::Linger2);
         assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);

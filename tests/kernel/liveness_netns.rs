@@ -176,6 +176,19 @@ fn a_heartbeat_tells_a_lost_peer_from_a_frozen_one() {
 
 #[test]
 #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+fn one_probe_that_is_lost_does_not_make_a_frozen_peer_a_lost_one() {
+    let network = Network::new();
+    // The first probe leaves at once, the second after six seconds; the kernel would send it after 75.
+    let means = network.start("echo", "", "heartbeat.style=client&heartbeat.timeout=1s&heartbeat.grace=12s");
+    let _clients = means.clients();
+    network.unplug(&both(&means));
+    until("suspicion", || means.count("linger_suspected_total") == 1);
+    network.plug();
+    means.found(now(), ["stuck.frozen", "heartbeat", "linger2"]);
+}
+
+#[test]
+#[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
 fn a_heartbeat_that_the_network_delays_revives_its_connection() {
     let network = Network::new();
     let means = network.start("resp", "", "heartbeat.style=client&heartbeat.timeout=1s&heartbeat.grace=20s");

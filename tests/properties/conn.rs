@@ -220,6 +220,10 @@ impl Run {
                     notsent_bytes: 0,
                 });
             }
+            Due::SecondProbe => {
+                assert!(matches!(self.life.state(), State::Suspect { probed_again: false, .. }), "one more");
+                self.apply(Input::StillSilent);
+            }
             Due::Idle => self.apply(leave(Reason::LocalIdle)),
             Due::OobProbe => self.clocks.oob_sent = self.now,
             Due::Slow => self.apply(give_up(Reason::SlowTime)),
@@ -340,6 +344,7 @@ fn input(choices: &mut Choices<'_>) -> Input {
             Input::Flushed { probe: false },
             Input::Flushed { probe: true },
             Input::Unclear,
+            Input::StillSilent,
             Input::Reported { reason: Reason::StuckFrozen },
         ]),
         _ => Input::Expired { output_pending: choices.flag() },
@@ -358,6 +363,7 @@ fn assert_step(before: State, input: Input, after: State, action: Action) {
     let expected = match way {
         // The other connection of its pair may have been all that it waited for.
         (4, 4) | (5, 5) if is_partners => matches!(action, Action::None | Action::Flush),
+        (3, 3) if matches!(input, Input::StillSilent) => action == Action::ProbeAgain,
         (3, 3) if matches!(input, Input::Reported { .. }) => action == Action::Release,
         (from, to) if from == to => action == Action::None,
         (0 | 1, 2) => action == Action::None,
@@ -404,6 +410,7 @@ fn is_cause_of(input: Input, cause: Cause) -> bool {
         | Input::Opened
         | Input::Heard
         | Input::Suspected { .. }
+        | Input::StillSilent
         | Input::Reported { .. }
         | Input::Moved { .. }
         | Input::Progress

@@ -96,6 +96,7 @@ impl State {
             | Input::Opened
             | Input::Heard
             | Input::Suspected { .. }
+            | Input::StillSilent
             | Input::Reported { .. }
             | Input::PeerFin { .. }
             | Input::Goodbye
@@ -149,6 +150,7 @@ impl State {
             | Input::Opened
             | Input::Heard
             | Input::Suspected { .. }
+            | Input::StillSilent
             | Input::Reported { .. }
             | Input::Goodbye
             | Input::CloseGracefully { .. }

@@ -7,7 +7,7 @@
 use super::policy::{Heartbeat, HeartbeatStyle, Policy, Verdict};
 use super::{Life, State};
 use crate::core::end::Reason;
-use crate::core::tcp::TcpSnapshot;
+use crate::core::tcp::{Keepalive, TcpSnapshot};
 use crate::core::time::{Duration, Instant};
 
 /// What is due.
@@ -21,6 +21,8 @@ pub enum Due {
     Ping,
     /// When silence makes a peer suspect.
     Suspicion,
+    /// When a suspect whose kernel has not answered the probe is probed once more.
+    SecondProbe,
     /// When an unused connection is ended.
     Idle,
     /// When to send the out-of-band byte.
@@ -98,6 +100,7 @@ pub fn next_due(
         consider(clocks.header.map(patient), Due::Header);
         consider(clocks.ages, Due::Age);
     }
+    consider(second_probe_due(life.state()), Due::SecondProbe);
     if life.is_open() {
         consider(suspicion_due(life, heartbeat, clocks), Due::Suspicion);
     }
@@ -146,6 +149,23 @@ fn suspicion_due(life: &Life, heartbeat: &Heartbeat, clocks: &Clocks) -> Option<
     }
 }
 
+/// Half-way to the verdict: one packet that is lost must not make a peer that lives look gone, and the answer to another
+/// one needs time. With a grace of zero nobody is asked twice, as the verdict is due first.
+fn second_probe_due(state: State) -> Option<Instant> {
+    match state {
+        State::Suspect { since, deadline, probed_again: false, reported: None, .. } => {
+            Some(since + deadline.since(since) / 2)
+        }
+        State::Connecting { .. }
+        | State::Handshaking
+        | State::Open
+        | State::Suspect { .. }
+        | State::PeerClosed { .. }
+        | State::Closing { .. }
+        | State::Closed { .. } => None,
+    }
+}
+
 /// Since when the peer has been silent although it was to be heard from.
 fn silent_since(life: &Life, heartbeat: &Heartbeat) -> Instant {
     life.heard().max(heartbeat.since)
@@ -156,6 +176,23 @@ fn silent_since(life: &Life, heartbeat: &Heartbeat) -> Instant {
 pub fn has_acknowledged_nothing(evidence: &TcpSnapshot, sent: Instant, now: Instant) -> bool {
     let quiet_ms = now.since(sent).as_millis();
     evidence.unacked > 0 && u128::from(evidence.last_ack_recv_ms) > quiet_ms + LAST_ACK_COARSE_MS
+}
+
+/// Whether the one probe that is out may be followed by another at once. The kernel, made to look at a connection with a probe
+/// unanswered, ends it if the peer has been quiet for the user timeout, or without one if as many probes are unanswered as
+/// may be; `keepalive` and `user_timeout` are what it was given (`net/ipv4/tcp_timer.c: tcp_keepalive_timer`). Where two are
+/// unanswered, it repeats them by itself.
+pub fn may_probe_again(
+    evidence: &TcpSnapshot,
+    keepalive: Option<Keepalive>,
+    user_timeout: Option<Duration>,
+) -> bool {
+    let quiet_ms = evidence.last_ack_recv_ms.min(evidence.last_data_recv_ms);
+    let is_kept = match user_timeout {
+        Some(timeout) => u128::from(quiet_ms) + PROBE_MS < timeout.as_millis(),
+        None => keepalive.is_none_or(|keepalive| keepalive.count > 1),
+    };
+    evidence.probes == 1 && is_kept
 }
 
 /// How coarse `tcpi_last_ack_recv` is: the kernel counts it in jiffies, of 10 ms at the longest (`CONFIG_HZ`).
@@ -202,6 +239,30 @@ mod tests {
     const NOW: Instant = Instant::from_millis(9_000);
 
     #[test]
+    fn a_second_probe_leaves_where_the_kernel_would_only_send_it() {
+        let evidence = |probes, last_ack_recv_ms| TcpSnapshot {
+            probes,
+            last_ack_recv_ms,
+            last_data_recv_ms: 60_000,
+            ..TcpSnapshot::default()
+        };
+        let keepalive = |count| {
+            Some(Keepalive { idle: Duration::from_secs(60), interval: Duration::from_secs(10), count })
+        };
+        let timeout = |millis| Some(Duration::from_millis(millis));
+        assert!(may_probe_again(&evidence(1, 9_000), None, None));
+        assert!(!may_probe_again(&evidence(0, 9_000), None, None), "its kernel has answered");
+        assert!(!may_probe_again(&evidence(2, 9_000), None, None), "the kernel repeats it");
+        assert!(may_probe_again(&evidence(1, 9_000), keepalive(2), None));
+        assert!(!may_probe_again(&evidence(1, 9_000), keepalive(1), None), "it has had all that it gets");
+        assert!(
+            may_probe_again(&evidence(1, 9_000), keepalive(1), timeout(10_201)),
+            "the count is no matter"
+        );
+        assert!(!may_probe_again(&evidence(1, 9_000), keepalive(9), timeout(10_200)), "it would end at once");
+    }
+
+    #[test]
     fn a_probe_out_of_band_that_was_acknowledged_at_once_is_no_loss() {
         let evidence =
             |last_ack_recv_ms, unacked| TcpSnapshot { unacked, last_ack_recv_ms, ..TcpSnapshot::default() };
@@ -213,5 +274,44 @@ mod tests {
         assert!(!silent(8_010, 1), "the kernel's clock is coarse");
         assert!(silent(8_011, 1));
         assert!(!silent(60_000, 0), "all is acknowledged");
+    }
+
+    #[test]
+    fn silence_is_judged_by_what_the_peers_kernel_did_since_the_suspicion() {
+        let evidence = |last_ack_recv_ms, snd_wnd| {
+            Some(TcpSnapshot { last_ack_recv_ms, snd_wnd, ..TcpSnapshot::default() })
+        };
+        // Suspect for eight seconds.
+        assert_eq!(verdict(evidence(8_011, 100), T0, 0, NOW), Reason::LostHeartbeat);
+        assert_eq!(
+            verdict(evidence(8_010, 100), T0, 0, NOW),
+            Reason::StuckFrozen,
+            "the kernel's clock is coarse"
+        );
+        assert_eq!(verdict(evidence(60_000, 0), T0, 0, NOW), Reason::LostHeartbeat);
+        assert_eq!(verdict(evidence(7_999, 100), T0, 0, NOW), Reason::StuckFrozen);
+        assert_eq!(verdict(evidence(10, 0), T0, 0, NOW), Reason::StuckZeroWindow);
+        let narrow = TcpSnapshot { snd_wnd: 100, notsent_bytes: 5_000, ..TcpSnapshot::default() };
+        assert_eq!(verdict(Some(narrow), T0, 0, NOW), Reason::StuckZeroWindow);
+        assert_eq!(verdict(Some(narrow), T0, 5_000, NOW), Reason::StuckZeroWindow);
+        assert_eq!(verdict(Some(narrow), T0, 5_001, NOW), Reason::StuckFrozen, "silent, but it reads");
+        let between_probes = TcpSnapshot { last_ack_recv_ms: 60_000, ..narrow };
+        assert_eq!(verdict(Some(between_probes), T0, 0, NOW), Reason::StuckZeroWindow);
+        let probed = TcpSnapshot { probes: 1, ..between_probes };
+        assert_eq!(
+            verdict(Some(probed), T0, 0, NOW),
+            Reason::LostHeartbeat,
+            "a probe of the window is unanswered"
+        );
+        let on_its_way = TcpSnapshot { unacked: 1, ..narrow };
+        assert_eq!(verdict(Some(on_its_way), T0, 0, NOW), Reason::StuckFrozen);
+        let soon = T0 + Duration::from_millis(700);
+        assert_eq!(
+            verdict(evidence(1_200, 100), T0, 0, soon),
+            Reason::StuckFrozen,
+            "no probe was out for long"
+        );
+        assert_eq!(verdict(evidence(1_201, 100), T0, 0, soon), Reason::LostHeartbeat);
+        assert_eq!(verdict(None, T0, 0, NOW), Reason::StuckFrozen);
     }
 }

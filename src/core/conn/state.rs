@@ -34,7 +34,7 @@ pub enum State {
     Handshaking,
     /// In use; the peer was heard from within its heartbeat timeout.
     Open,
-    /// Silent beyond the heartbeat timeout, or its heartbeat connection died. The peer has been probed once, output is
+    /// Silent beyond the heartbeat timeout, or its heartbeat connection died. The peer has been probed, output is
     /// withheld until the verdict, and whatever arrives before the connection ends revives it.
     Suspect {
         /// When silence becomes a verdict.
@@ -45,6 +45,8 @@ pub enum State {
         detector: Detector,
         /// Output that the kernel held unsent then, in bytes: it shrinks only if the peer reads.
         notsent_bytes: u32,
+        /// Whether half of the grace is over, and the peer was probed once more if its kernel had not answered.
+        probed_again: bool,
         /// The verdict, if it was reported: it ends nothing, and no other comes.
         reported: Option<Reason>,
     },
@@ -112,6 +114,8 @@ pub enum Input {
         /// Output that the kernel holds unsent, in bytes.
         notsent_bytes: u32,
     },
+    /// Half of the grace is over, and the peer has not been heard from.
+    StillSilent,
     /// Silence became a verdict, which was reported and ends nothing ([`Verdict::Report`](super::policy::Verdict)).
     Reported {
         /// What it was.
@@ -209,6 +213,7 @@ impl Input {
             | Self::Opened
             | Self::Heard
             | Self::Suspected { .. }
+            | Self::StillSilent
             | Self::Reported { .. }
             | Self::Goodbye
             | Self::CloseGracefully { .. }
@@ -228,8 +233,10 @@ impl Input {
 pub enum Action {
     /// Nothing, or nothing new.
     None,
-    /// Probe the peer once; tell that it is suspect.
+    /// Probe the peer; tell that it is suspect.
     Probe,
+    /// Probe it once more, unless its kernel has answered.
+    ProbeAgain,
     /// Tell that it is back.
     Revive {
         /// Output was withheld, and is to be sent.
@@ -332,16 +339,34 @@ impl State {
             (Self::Open, Input::Suspected { detector, grace, notsent_bytes }) => {
                 let deadline = now + grace;
                 (
-                    Self::Suspect { deadline, since: now, detector, notsent_bytes, reported: None },
+                    Self::Suspect {
+                        deadline,
+                        since: now,
+                        detector,
+                        notsent_bytes,
+                        probed_again: false,
+                        reported: None,
+                    },
                     Action::Probe,
                 )
             }
+            (
+                Self::Suspect { deadline, since, detector, notsent_bytes, reported, .. },
+                Input::StillSilent,
+            ) => (
+                Self::Suspect { deadline, since, detector, notsent_bytes, probed_again: true, reported },
+                Action::ProbeAgain,
+            ),
             (Self::Suspect { .. }, Input::Heard) => {
                 (Self::Open, Action::Revive { withheld: self.holds_output() })
             }
-            (Self::Suspect { deadline, since, detector, notsent_bytes, .. }, Input::Reported { reason }) => {
+            (
+                Self::Suspect { deadline, since, detector, notsent_bytes, probed_again, .. },
+                Input::Reported { reason },
+            ) => {
                 let reported = Some(reason);
-                (Self::Suspect { deadline, since, detector, notsent_bytes, reported }, Action::Release)
+                let told = Self::Suspect { deadline, since, detector, notsent_bytes, probed_again, reported };
+                (told, Action::Release)
             }
             (Self::Handshaking | Self::Open | Self::Suspect { .. }, _) => {
                 self.on_any_live(input, now, closing)
@@ -367,6 +392,7 @@ impl State {
             | Input::Opened
             | Input::Heard
             | Input::Suspected { .. }
+            | Input::StillSilent
             | Input::Reported { .. }
             | Input::PeerFin { .. }
             | Input::Goodbye
@@ -411,6 +437,7 @@ impl State {
             | Input::Opened
             | Input::Heard
             | Input::Suspected { .. }
+            | Input::StillSilent
             | Input::Reported { .. }
             | Input::Moved { .. }
             | Input::Progress

@@ -1,6 +1,6 @@
 //! Every state against every input, compared with one table; and the deadlines of each state.
 
-use super::liveness::{Clocks, Due, next_due, verdict};
+use super::liveness::{Clocks, Due, next_due};
 use super::policy::{
     Audit, AuditEnd, Bounds, Closing, Heartbeat, HeartbeatStyle, LastRung, Liveness, Policy, Verdict,
 };
@@ -39,13 +39,17 @@ fn suspect() -> State {
         since: T0,
         detector: Detector::Heartbeat,
         notsent_bytes: 0,
+        probed_again: false,
         reported: None,
     }
 }
 
+fn probed_again() -> State {
+    suspect().on(Input::StillSilent, NOW, &CLOSING).0
+}
+
 fn reported() -> State {
-    let reported = Some(Reason::StuckFrozen);
-    State::Suspect { deadline: NOW, since: T0, detector: Detector::Heartbeat, notsent_bytes: 0, reported }
+    suspect().on(Input::Reported { reason: Reason::StuckFrozen }, NOW, &CLOSING).0
 }
 
 fn peer_closed(reason: Reason) -> State {
@@ -93,6 +97,7 @@ fn follows(from: State, input: Input) -> String {
     let action = match action {
         Action::None => String::new(),
         Action::Probe => "+probe".into(),
+        Action::ProbeAgain => "+probe_again".into(),
         Action::Revive { withheld: true } => "+revive".into(),
         Action::Revive { withheld: false } => "+revive_only".into(),
         Action::Release => "+release".into(),
@@ -133,6 +138,7 @@ fn every_state_answers_every_input_as_the_table_says() {
         ("opened", Input::Opened),
         ("heard", Input::Heard),
         ("suspected", suspected),
+        ("still_silent", Input::StillSilent),
         ("reported", Input::Reported { reason: Reason::StuckFrozen }),
         ("fin", Input::PeerFin { reason: Reason::PeerFin }),
         ("fin_midframe", Input::PeerFin { reason: Reason::PeerFinMidframe }),
@@ -175,6 +181,7 @@ connected             = = = = = = = open = =
 opened                open = = = = = = = = =
 heard                 = = open+revive open+revive_only = = = = = =
 suspected             = suspect+probe = = = = = = = =
+still_silent          = = suspect+probe_again suspect+probe_again = = = = = =
 reported              = = suspect+release =+release = = = = = =
 fin                   peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush = peer_closed(local.idle)+flush = = peer_closed(upstream.reset)+flush =
 fin_midframe          peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush = peer_closed(local.idle)+flush = = peer_closed(upstream.reset)+flush =
@@ -402,7 +409,8 @@ fn a_server_that_stalled_judges_no_silence_for_as_long() {
         "12, were it attentive"
     );
     assert_eq!(patient(handshaking(), quiet.clone()), Some((100, Due::Deadline)));
-    assert_eq!(patient(suspect(), quiet.clone()), Some((100, Due::Deadline)));
+    assert_eq!(patient(suspect(), quiet.clone()), Some((4, Due::SecondProbe)), "which judges nobody");
+    assert_eq!(patient(probed_again(), quiet.clone()), Some((100, Due::Deadline)));
     let closing = patient(closing(Reason::LocalIdle), quiet);
     assert_eq!(closing, Some((8, Due::Deadline)), "what was decided before goes on");
 }
@@ -411,7 +419,8 @@ fn a_server_that_stalled_judges_no_silence_for_as_long() {
 fn waiting_output_and_paused_reading_have_deadlines_of_their_own() {
     let waiting = Clocks { output_moved: Some(T0), ..CLOCKS };
     assert_eq!(due(handshaking(), HEARTBEAT, CLOCKS), Some((7, Due::Deadline)));
-    assert_eq!(due(suspect(), HEARTBEAT, waiting), Some((8, Due::Deadline)));
+    assert_eq!(due(suspect(), HEARTBEAT, waiting), Some((4, Due::SecondProbe)));
+    assert_eq!(due(probed_again(), HEARTBEAT, waiting), Some((8, Due::Deadline)));
     // Reported, it is sent what waits, and no silence of it is judged again.
     let probed = Clocks { oob_sent: T0 + Duration::from_secs(40), ..waiting };
     let report = Policy { liveness: Liveness { verdict: Verdict::Report, ..policy().liveness }, ..policy() };
@@ -436,40 +445,6 @@ fn waiting_output_and_paused_reading_have_deadlines_of_their_own() {
     assert_eq!(due(open(), off, paused), Some((10, Due::TcpInfo)));
     assert_eq!(due(closing(Reason::LocalIdle), off, waiting), Some((8, Due::Deadline)));
     assert_eq!(due(closed(), off, paused), None);
-}
-
-#[test]
-fn silence_is_judged_by_what_the_peers_kernel_did_since_the_suspicion() {
-    let evidence =
-        |last_ack_recv_ms, snd_wnd| Some(TcpSnapshot { last_ack_recv_ms, snd_wnd, ..TcpSnapshot::default() });
-    // Suspect for eight seconds.
-    assert_eq!(verdict(evidence(8_011, 100), T0, 0, NOW), Reason::LostHeartbeat);
-    assert_eq!(
-        verdict(evidence(8_010, 100), T0, 0, NOW),
-        Reason::StuckFrozen,
-        "the kernel's clock is coarse"
-    );
-    assert_eq!(verdict(evidence(60_000, 0), T0, 0, NOW), Reason::LostHeartbeat);
-    assert_eq!(verdict(evidence(7_999, 100), T0, 0, NOW), Reason::StuckFrozen);
-    assert_eq!(verdict(evidence(10, 0), T0, 0, NOW), Reason::StuckZeroWindow);
-    let narrow = TcpSnapshot { snd_wnd: 100, notsent_bytes: 5_000, ..TcpSnapshot::default() };
-    assert_eq!(verdict(Some(narrow), T0, 0, NOW), Reason::StuckZeroWindow);
-    assert_eq!(verdict(Some(narrow), T0, 5_000, NOW), Reason::StuckZeroWindow);
-    assert_eq!(verdict(Some(narrow), T0, 5_001, NOW), Reason::StuckFrozen, "silent, but it reads");
-    let between_probes = TcpSnapshot { last_ack_recv_ms: 60_000, ..narrow };
-    assert_eq!(verdict(Some(between_probes), T0, 0, NOW), Reason::StuckZeroWindow);
-    let probed = TcpSnapshot { probes: 1, ..between_probes };
-    assert_eq!(
-        verdict(Some(probed), T0, 0, NOW),
-        Reason::LostHeartbeat,
-        "a probe of the window is unanswered"
-    );
-    let on_its_way = TcpSnapshot { unacked: 1, ..narrow };
-    assert_eq!(verdict(Some(on_its_way), T0, 0, NOW), Reason::StuckFrozen);
-    let soon = T0 + Duration::from_millis(700);
-    assert_eq!(verdict(evidence(1_200, 100), T0, 0, soon), Reason::StuckFrozen, "no probe was out for long");
-    assert_eq!(verdict(evidence(1_201, 100), T0, 0, soon), Reason::LostHeartbeat);
-    assert_eq!(verdict(None, T0, 0, NOW), Reason::StuckFrozen);
 }
 
 #[test]

@@ -210,9 +210,7 @@ impl Sock {
 
     /// Makes the peer's kernel speak, as `sys::Stream::probe_peer` does.
     pub fn probe_peer(&mut self, now: u64) {
-        if self.clocks.probes == 0 {
-            self.set_keep_idle(Some(SECOND), now);
-        }
+        self.set_keep_idle(Some(SECOND), now);
     }
 
     /// Undoes that.

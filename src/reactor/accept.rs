@@ -211,7 +211,7 @@ impl<L> ListenerState<L> {
         let has_deadlines = proxied || self.settings.policy.watches_newcomers();
         let is_client = protocol.serves_clients();
         Initial {
-            only_waits: is_client && is_plain && !proxied && !relays && !has_deadlines,
+            only_waits: is_client && is_plain && !relays && !has_deadlines,
             is_client,
             has_session: protocol.keeps_session(),
             expects_header: proxied,

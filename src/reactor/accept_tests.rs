@@ -3,8 +3,10 @@
 use super::connection::Session;
 use super::scene_tests::{ADMIN, ECHO, RESP, Scene};
 use super::unserved::Newcomer;
+use crate::config::settings::DrainSettings;
 use crate::core::conn::State;
 use crate::core::end::Reason;
+use crate::core::time::Duration;
 use crate::tls::Server;
 use crate::tls::tests::{house, read, spec};
 use crate::tools::sim::faults::Faults;
@@ -46,6 +48,21 @@ fn each_stall_is_counted_once_however_often_it_is_tried_again() {
     // So soon that both are told as one.
     knock(&mut scene, 1);
     assert_eq!((served(&scene), stalls(&scene)), (1, 2));
+}
+
+#[test]
+fn the_next_is_let_in_as_soon_as_a_descriptor_is_free() {
+    let mut scene = Scene::among_faults(&LISTEN, Faults { descriptors_max: 1, ..Faults::none() });
+    let [first, _] = [(); 2].map(|()| scene.connect(ECHO));
+    while scene.reactor.cx.observer.counters.accept_stalls == 0 {
+        scene.turn();
+    }
+    scene.close(first);
+    let (begun, retry) = (scene.reactor.cx.now, scene.reactor.cx.settings.server.accept_retry);
+    while scene.reactor.cx.observer.counters.listeners[ECHO].accepted < 2 {
+        scene.turn();
+    }
+    assert!(scene.reactor.cx.now.since(begun) < retry / 2);
 }
 
 #[test]
@@ -98,4 +115,19 @@ fn who_finds_a_full_listener_that_sheds_is_told_where_its_protocol_has_an_error_
     scene.come_to_rest();
     assert_eq!(scene.recv(refused), b"-ERR max number of clients reached\r\n");
     assert_eq!(scene.reactor.cx.observer.counters.listeners[RESP].shed, 1);
+}
+
+#[test]
+fn who_is_let_in_behind_the_steps_of_a_drain_is_told_at_once() {
+    let mut scene = Scene::new();
+    let first = scene.crowd(ECHO, 1)[0];
+    scene.close(first);
+    scene.come_to_rest();
+    let cx = &mut scene.reactor.cx;
+    let drain = DrainSettings { spread: Duration::ZERO, ..cx.settings.drain };
+    assert!(cx.lifecycle.begin_drain(cx.now, &drain, 1));
+    cx.lifecycle.next_to_drain(cx.now, 1).expect("it is the first step");
+    assert!(cx.lifecycle.has_drained(0));
+    knock(&mut scene, 1);
+    assert_eq!((scene.reactor.cx.observer.counters.ends(Reason::LocalDrain), served(&scene)), (1, 0));
 }

@@ -30,6 +30,8 @@ mod admin;
 mod ask;
 mod audit;
 mod close;
+#[cfg(test)]
+mod close_tests;
 mod connection;
 mod context;
 #[cfg(test)]
@@ -44,12 +46,16 @@ mod initiators;
 mod input;
 mod inspect;
 mod io;
+#[cfg(test)]
+mod io_tests;
 mod layered;
 #[cfg(test)]
 mod layered_tests;
 #[cfg(test)]
 mod leaving_tests;
 mod life;
+#[cfg(test)]
+mod life_tests;
 mod lifecycle;
 mod lists;
 mod liveness;

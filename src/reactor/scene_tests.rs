@@ -4,8 +4,9 @@ use super::parts::server_timers::ServerTimer;
 use super::{NoReload, Reactor};
 use crate::config::{Override, Sources, no_files, resolve_text};
 use crate::core::time::Duration;
-use crate::net::{CloseHow, Interest, Kernel as _, Received, Sent, Token};
+use crate::net::{Address, CloseHow, Interest, Kernel as _, Received, Sent, Token};
 use crate::tools::sim::faults::Faults;
+use crate::tools::sim::handshake::Upstream;
 use crate::tools::sim::kernel::{SimEnv, SimKernel};
 use crate::tools::sim::peer::ClientPool;
 use crate::tools::sim::rng::Rng;
@@ -93,6 +94,21 @@ impl Scene {
         let world = &mut self.stage.borrow_mut().world;
         let sent = world.act(conn, Side::Theirs, |sock, now, out| sock.send(bytes, now, out));
         assert_eq!(sent, Some(Sent::Bytes(bytes.len())));
+    }
+
+    /// An address that takes connections of the server, and never says anything.
+    pub(super) fn add_upstream(&self, address: &str) {
+        let world = &mut self.stage.borrow_mut().world;
+        let socket = address.parse().unwrap();
+        let address = Address::Tcp { socket, v6_only: false, interface: None };
+        let host = world.add_host(20_000);
+        world.add_upstream(Upstream { address, host, sizes: SIZES }, 16, None);
+    }
+
+    /// Nothing passes between the server and this client any more.
+    pub(super) fn cut(&self, conn: usize) {
+        let world = &mut self.stage.borrow_mut().world;
+        world.cut(world.conn(conn).host(), true, false);
     }
 
     /// The client sends its FIN.

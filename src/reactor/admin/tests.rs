@@ -285,6 +285,7 @@ fn what_is_asked_behind_events_is_forgotten() {
     scene.close(asker);
     scene.come_to_rest();
     assert!(scene.is_closed(asker));
+    assert_eq!(scene.reactor.cx.admin.open().next(), None);
 }
 
 #[test]

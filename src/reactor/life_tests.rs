@@ -51,3 +51,17 @@ fn who_was_asking_has_found_it_then_the_probe_and_then_a_timer_of_the_kernel() {
         assert_eq!(failed(probe, fault, found), (reason, told));
     }
 }
+
+#[test]
+fn a_failure_of_a_connection_that_is_being_made_was_found_by_making_it() {
+    let mut scene = Scene::listening(&["tcp://127.0.0.1:7000?upstream=10.9.9.9:9000"]);
+    scene.add_upstream("10.9.9.9:9000");
+    scene.reactor.keep_ends();
+    scene.crowd(ECHO, 1);
+    let is_being_made = scene.reactor.table.iter().find(|(_, conn)| conn.life.state().is_connecting());
+    let (key, _) = is_being_made.expect("its server has yet to answer");
+    scene.reactor.drive(key, |cx, conn| cx.fail(key, conn, SocketError::Reset, Detector::RecvError));
+    let ends = scene.reactor.take_ends();
+    let end = ends.iter().find(|told| told.key == key).expect("it has ended");
+    assert_eq!(end.end.detector, Detector::Connect);
+}

@@ -131,6 +131,15 @@ pub struct Keepalive {
     pub count: u32,
 }
 
+/// When the kernel ends a connection whose probes are unanswered (`net/ipv4/tcp_timer.c: tcp_keepalive_timer`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ProbeLimits {
+    /// So many are unanswered (`TCP_KEEPCNT`). Of no account with a user timeout.
+    pub count: u32,
+    /// One is, and the peer has been quiet for so long (`TCP_USER_TIMEOUT`).
+    pub user_timeout: Option<Duration>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@ mod splice;
 mod supervising;
 
 pub use crate::core::table::Token;
-pub use crate::core::tcp::Keepalive;
+pub use crate::core::tcp::{Keepalive, ProbeLimits};
 pub use crate::core::timer::attention::Polled;
 pub use connect::{ConnectError, ConnectSpec};
 pub use names::{Answers, HostName};
@@ -205,9 +205,12 @@ pub trait Stream {
     fn evidence(&self) -> Option<TcpSnapshot>;
 
     /// Makes the kernel send a keepalive probe now, so that the peer's kernel shows whether it is there.
-    /// Not one byte of it is seen by either program. For a TCP socket of which no probe is out, or of which
-    /// [`may_probe_again`](crate::core::conn::liveness::may_probe_again) is true.
+    /// Not one byte of it is seen by either program. Only for TCP, and only while no probe is out, or
+    /// `core::conn::liveness::may_probe_again` allows it.
     fn probe_peer(&mut self);
+
+    /// When the kernel gives up a peer that answers no probe. Only for TCP.
+    fn probe_limits(&self) -> ProbeLimits;
 
     /// Undoes [`probe_peer`](Self::probe_peer): keepalive as the listener has it.
     fn restore_keepalive(&mut self, keepalive: Option<Keepalive>);

@@ -34,7 +34,7 @@ impl<K: Kernel> Context<K> {
         match action {
             Action::None => {}
             Action::Probe => self.probe_suspect(key, conn),
-            Action::ProbeAgain => self.probe_again(key, conn),
+            Action::ProbeAgain => Self::probe_again(conn),
             Action::Revive { withheld } => self.revive(key, conn, withheld),
             Action::Release => self.release(key, conn),
             Action::Flush => self.flush(key, conn),

@@ -207,9 +207,10 @@ impl<K: Kernel> Context<K> {
     }
 
     /// Half of the grace is over. The only probe or its answer may have been lost on the way.
-    pub(super) fn probe_again(&mut self, key: Key, conn: &mut Conn<K>) {
+    pub(super) fn probe_again(conn: &mut Conn<K>) {
         let Some(evidence) = conn.stream.evidence() else { return };
-        if may_probe_again(&evidence, self.keepalive_of(key, conn), self.user_timeout_of(key, conn)) {
+        // The socket is asked for its limits: the policy may have changed since it was given them.
+        if may_probe_again(&evidence, conn.stream.probe_limits()) {
             conn.stream.probe_peer();
         }
     }

@@ -111,6 +111,12 @@ impl Scene {
         world.cut(world.conn(conn).host(), true, false);
     }
 
+    /// It does again.
+    pub(super) fn mend(&self, conn: usize) {
+        let world = &mut self.stage.borrow_mut().world;
+        world.cut(world.conn(conn).host(), false, false);
+    }
+
     /// The client sends its FIN.
     pub(super) fn finish(&self, conn: usize) {
         let world = &mut self.stage.borrow_mut().world;

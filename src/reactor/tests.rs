@@ -4,7 +4,8 @@ use super::connection::Pause;
 use super::scene_tests::{ECHO, RESP, Scene};
 use super::work::{self, cost};
 use crate::core::conn::State;
-use crate::core::end::Detector;
+use crate::core::end::{Detector, Reason};
+use crate::core::time::Duration;
 
 #[test]
 fn a_turn_sends_to_a_bounded_number_of_those_who_have_work_left_over() {
@@ -91,4 +92,29 @@ fn a_suspect_client_that_waits_for_what_it_has_posted_is_heard_and_not_served() 
         replies = scene.recv(client);
     }
     assert_eq!(replies, b"+PONG\r\n");
+}
+
+/// The reason for which a client ends that is silent, and that nothing reaches until it has been suspect for `outage`.
+fn verdict_after(outage: Duration) -> Reason {
+    let mut scene = Scene::listening(&[
+        "echo://127.0.0.1:7000?heartbeat.style=client&heartbeat.timeout=2s&heartbeat.grace=8s",
+    ]);
+    scene.reactor.keep_ends();
+    let client = scene.crowd(ECHO, 1)[0];
+    scene.cut(client);
+    while scene.reactor.cx.observer.counters.suspected == 0 {
+        scene.pass(Duration::from_millis(100));
+    }
+    scene.pass(outage);
+    scene.mend(client);
+    scene.pass(Duration::from_secs(10));
+    let ends = scene.reactor.take_ends();
+    assert_eq!(ends.len(), 1);
+    ends[0].end.reason
+}
+
+#[test]
+fn a_suspect_whose_first_probe_was_lost_is_probed_once_more() {
+    assert_eq!(verdict_after(Duration::from_secs(3)), Reason::StuckFrozen);
+    assert_eq!(verdict_after(Duration::from_secs(5)), Reason::LostHeartbeat, "the second was lost, too");
 }

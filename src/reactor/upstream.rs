@@ -301,7 +301,7 @@ impl<K: Kernel> Context<K> {
     }
 
     /// The keepalive of a connection: an upstream leg has that of its upstream.
-    pub(super) fn keepalive_of(&self, key: Key, conn: &Conn<K>) -> Option<Keepalive> {
+    fn keepalive_of(&self, key: Key, conn: &Conn<K>) -> Option<Keepalive> {
         self.upstream_of(key, conn)
             .map_or(self.policy_of(conn).liveness.keepalive, |upstream| upstream.keepalive)
     }

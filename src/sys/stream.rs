@@ -8,7 +8,7 @@
 use super::{errno, socket, sockopt, tcp_info, whole_seconds};
 use crate::core::tcp::TcpSnapshot;
 use crate::core::time::Duration;
-use crate::net::{CloseHow, Keepalive, Received, Sent, SocketError, Stream as Contract};
+use crate::net::{CloseHow, Keepalive, ProbeLimits, Received, Sent, SocketError, Stream as Contract};
 use libc::c_int;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
@@ -128,6 +128,16 @@ impl Contract for Stream {
     fn probe_peer(&mut self) {
         self.try_set(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
         self.try_set(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 1);
+    }
+
+    fn probe_limits(&self) -> ProbeLimits {
+        let read = |name| sockopt::read::<c_int>(self.as_fd(), libc::IPPROTO_TCP, name);
+        let number = |name| read(name).ok().and_then(|value| u32::try_from(value).ok()).unwrap_or(0);
+        let user_timeout = u64::from(number(libc::TCP_USER_TIMEOUT));
+        ProbeLimits {
+            count: number(libc::TCP_KEEPCNT),
+            user_timeout: (user_timeout > 0).then(|| Duration::from_millis(user_timeout)),
+        }
     }
 
     fn restore_keepalive(&mut self, keepalive: Option<Keepalive>) {
@@ -290,6 +300,18 @@ mod tests {
         assert_eq!(testing::option(&server, libc::SOL_SOCKET, libc::SO_KEEPALIVE), 1);
         server.restore_keepalive(None);
         assert_eq!(testing::option(&server, libc::SOL_SOCKET, libc::SO_KEEPALIVE), 0);
+    }
+
+    #[test]
+    fn the_limits_of_probes_are_those_of_the_socket() {
+        let (_client, mut server) = testing::pair();
+        assert_eq!(server.probe_limits().user_timeout, None);
+        assert!(server.probe_limits().count > 0, "the host's (tcp_keepalive_probes)");
+        let second = Duration::from_secs(1);
+        server.set_keepalive(Keepalive { idle: second, interval: second, count: 5 });
+        server.set_user_timeout(Duration::from_millis(89_500));
+        let user_timeout = Some(Duration::from_millis(89_500));
+        assert_eq!(server.probe_limits(), ProbeLimits { count: 5, user_timeout });
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::toy::{RUN_MAX, Toy};
 use super::*;
 use crate::core::tcp::TcpSnapshot;
 use crate::core::time::Duration;
-use crate::net::{CloseHow, Keepalive, Sent};
+use crate::net::{CloseHow, Keepalive, ProbeLimits, Sent};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -45,6 +45,10 @@ impl Stream for Script {
     }
 
     fn probe_peer(&mut self) {}
+
+    fn probe_limits(&self) -> ProbeLimits {
+        ProbeLimits::default()
+    }
 
     fn local_address(&self) -> Option<SocketAddr> {
         None

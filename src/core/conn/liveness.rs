@@ -7,7 +7,7 @@
 use super::policy::{Heartbeat, HeartbeatStyle, Policy, Verdict};
 use super::{Life, State};
 use crate::core::end::Reason;
-use crate::core::tcp::{Keepalive, TcpSnapshot};
+use crate::core::tcp::{ProbeLimits, TcpSnapshot};
 use crate::core::time::{Duration, Instant};
 
 /// What is due.
@@ -150,11 +150,13 @@ fn suspicion_due(life: &Life, heartbeat: &Heartbeat, clocks: &Clocks) -> Option<
 }
 
 /// Half-way to the verdict: one packet that is lost must not make a peer that lives look gone, and the answer to another
-/// one needs time. With a grace of zero nobody is asked twice, as the verdict is due first.
+/// needs time. A peer whose kernel spoke less than a second before the suspicion may be probed for the first time only
+/// later than that (`sys::Stream::probe_peer`): then nothing is known to be unanswered, and nothing is repeated.
 fn second_probe_due(state: State) -> Option<Instant> {
     match state {
         State::Suspect { since, deadline, probed_again: false, reported: None, .. } => {
-            Some(since + deadline.since(since) / 2)
+            let at = since + (deadline.since(since) / 2).max(BETWEEN_PROBES);
+            (at < deadline).then_some(at)
         }
         State::Connecting { .. }
         | State::Handshaking
@@ -178,22 +180,27 @@ pub fn has_acknowledged_nothing(evidence: &TcpSnapshot, sent: Instant, now: Inst
     evidence.unacked > 0 && u128::from(evidence.last_ack_recv_ms) > quiet_ms + LAST_ACK_COARSE_MS
 }
 
-/// Whether the one probe that is out may be followed by another at once. The kernel, made to look at a connection with a probe
-/// unanswered, ends it if the peer has been quiet for the user timeout, or without one if as many probes are unanswered as
-/// may be; `keepalive` and `user_timeout` are what it was given (`net/ipv4/tcp_timer.c: tcp_keepalive_timer`). Where two are
-/// unanswered, it repeats them by itself.
-pub fn may_probe_again(
-    evidence: &TcpSnapshot,
-    keepalive: Option<Keepalive>,
-    user_timeout: Option<Duration>,
-) -> bool {
+/// Linux answers such packets as a probe once in 500 ms, so that a lost answer is not made good before that
+/// (`tcp_invalid_ratelimit`; `net/ipv4/tcp_input.c: tcp_oow_rate_limited`). The first may leave some time later than it was
+/// meant to.
+const BETWEEN_PROBES: Duration = Duration::from_millis(600);
+
+/// Whether a second probe may leave: the first is unanswered, and the kernel would send one rather than end the connection.
+/// Where two are unanswered, the kernel repeats them by itself.
+///
+/// Made to probe while a probe is out, the kernel judges at once, by its `limits`; and so it does once more when keepalive is
+/// as before ([`restore_keepalive`](crate::net::Stream::restore_keepalive)), which two probes must not be too many for.
+pub fn may_probe_again(evidence: &TcpSnapshot, limits: ProbeLimits) -> bool {
     let quiet_ms = evidence.last_ack_recv_ms.min(evidence.last_data_recv_ms);
-    let is_kept = match user_timeout {
-        Some(timeout) => u128::from(quiet_ms) + PROBE_MS < timeout.as_millis(),
-        None => keepalive.is_none_or(|keepalive| keepalive.count > 1),
+    let is_kept = match limits.user_timeout {
+        Some(timeout) => u128::from(quiet_ms) + SOON_MS < timeout.as_millis(),
+        None => limits.count > 2,
     };
     evidence.probes == 1 && is_kept
 }
+
+/// Within this the kernel has looked at a connection that it was told to probe, and the peer has answered.
+const SOON_MS: u128 = 1000;
 
 /// How coarse `tcpi_last_ack_recv` is: the kernel counts it in jiffies, of 10 ms at the longest (`CONFIG_HZ`).
 /// An ACK that answers the probe at once may look that much older than the suspicion.
@@ -234,6 +241,7 @@ pub fn verdict(evidence: Option<TcpSnapshot>, since: Instant, notsent_bytes: u32
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::end::Detector;
 
     const T0: Instant = Instant::from_millis(1_000);
     const NOW: Instant = Instant::from_millis(9_000);
@@ -246,20 +254,36 @@ mod tests {
             last_data_recv_ms: 60_000,
             ..TcpSnapshot::default()
         };
-        let keepalive = |count| {
-            Some(Keepalive { idle: Duration::from_secs(60), interval: Duration::from_secs(10), count })
+        let count = |count| ProbeLimits { count, user_timeout: None };
+        let timeout = |millis| ProbeLimits { count: 1, user_timeout: Some(Duration::from_millis(millis)) };
+        assert!(!may_probe_again(&evidence(0, 9_000), count(9)), "no probe is out");
+        assert!(may_probe_again(&evidence(1, 9_000), count(9)));
+        assert!(!may_probe_again(&evidence(2, 9_000), count(9)), "the kernel repeats it");
+        assert!(may_probe_again(&evidence(1, 9_000), count(3)));
+        assert!(!may_probe_again(&evidence(1, 9_000), count(2)), "it would end with keepalive as before");
+        assert!(may_probe_again(&evidence(1, 9_000), timeout(10_001)), "the count is of no account");
+        assert!(!may_probe_again(&evidence(1, 9_000), timeout(10_000)), "it would end at once");
+    }
+
+    #[test]
+    fn a_second_probe_is_due_half_way_but_not_before_the_peer_answers_one() {
+        let due = |grace_ms| {
+            let deadline = T0 + Duration::from_millis(grace_ms);
+            let detector = Detector::Heartbeat;
+            second_probe_due(State::Suspect {
+                deadline,
+                since: T0,
+                detector,
+                notsent_bytes: 0,
+                probed_again: false,
+                reported: None,
+            })
+            .map(|at| at.since(T0).as_millis())
         };
-        let timeout = |millis| Some(Duration::from_millis(millis));
-        assert!(may_probe_again(&evidence(1, 9_000), None, None));
-        assert!(!may_probe_again(&evidence(0, 9_000), None, None), "its kernel has answered");
-        assert!(!may_probe_again(&evidence(2, 9_000), None, None), "the kernel repeats it");
-        assert!(may_probe_again(&evidence(1, 9_000), keepalive(2), None));
-        assert!(!may_probe_again(&evidence(1, 9_000), keepalive(1), None), "it has had all that it gets");
-        assert!(
-            may_probe_again(&evidence(1, 9_000), keepalive(1), timeout(10_201)),
-            "the count is no matter"
+        assert_eq!(
+            [due(0), due(600), due(601), due(1_000), due(5_000)],
+            [None, None, Some(600), Some(600), Some(2_500)]
         );
-        assert!(!may_probe_again(&evidence(1, 9_000), keepalive(9), timeout(10_200)), "it would end at once");
     }
 
     #[test]

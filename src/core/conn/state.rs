@@ -351,12 +351,21 @@ impl State {
                 )
             }
             (
-                Self::Suspect { deadline, since, detector, notsent_bytes, reported, .. },
+                Self::Suspect {
+                    deadline,
+                    since,
+                    detector,
+                    notsent_bytes,
+                    probed_again: false,
+                    reported: None,
+                },
                 Input::StillSilent,
-            ) => (
-                Self::Suspect { deadline, since, detector, notsent_bytes, probed_again: true, reported },
-                Action::ProbeAgain,
-            ),
+            ) => {
+                let (probed_again, reported) = (true, None);
+                let probed =
+                    Self::Suspect { deadline, since, detector, notsent_bytes, probed_again, reported };
+                (probed, Action::ProbeAgain)
+            }
             (Self::Suspect { .. }, Input::Heard) => {
                 (Self::Open, Action::Revive { withheld: self.holds_output() })
             }

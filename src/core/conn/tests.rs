@@ -181,7 +181,7 @@ connected             = = = = = = = open = =
 opened                open = = = = = = = = =
 heard                 = = open+revive open+revive_only = = = = = =
 suspected             = suspect+probe = = = = = = = =
-still_silent          = = suspect+probe_again suspect+probe_again = = = = = =
+still_silent          = = suspect+probe_again = = = = = = =
 reported              = = suspect+release =+release = = = = = =
 fin                   peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush = peer_closed(local.idle)+flush = = peer_closed(upstream.reset)+flush =
 fin_midframe          peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush = peer_closed(local.idle)+flush = = peer_closed(upstream.reset)+flush =
@@ -421,6 +421,7 @@ fn waiting_output_and_paused_reading_have_deadlines_of_their_own() {
     assert_eq!(due(handshaking(), HEARTBEAT, CLOCKS), Some((7, Due::Deadline)));
     assert_eq!(due(suspect(), HEARTBEAT, waiting), Some((4, Due::SecondProbe)));
     assert_eq!(due(probed_again(), HEARTBEAT, waiting), Some((8, Due::Deadline)));
+    assert_eq!(follows(probed_again(), Input::StillSilent), "=", "twice, and no more");
     // Reported, it is sent what waits, and no silence of it is judged again.
     let probed = Clocks { oob_sent: T0 + Duration::from_secs(40), ..waiting };
     let report = Policy { liveness: Liveness { verdict: Verdict::Report, ..policy().liveness }, ..policy() };

@@ -190,7 +190,7 @@ pub(in crate::reactor) const fn outcome_of(error: ConnectError) -> Outcome {
 pub(super) mod tests {
     use super::*;
     use crate::core::setting::{Value, Values};
-    use crate::core::tcp::{Keepalive, TcpSnapshot};
+    use crate::core::tcp::{Keepalive, ProbeLimits, TcpSnapshot};
     use std::collections::VecDeque;
     use std::net::SocketAddr;
 
@@ -251,6 +251,10 @@ pub(super) mod tests {
         }
 
         fn probe_peer(&mut self) {}
+
+        fn probe_limits(&self) -> ProbeLimits {
+            ProbeLimits::default()
+        }
 
         fn restore_keepalive(&mut self, _: Option<Keepalive>) {}
 

@@ -11,6 +11,7 @@ use super::timers::RETRIES_ORPHAN;
 use super::world::{Side, World};
 use crate::config::settings::ListenerSettings;
 use crate::core::conn::delivery::{Delivery, delivery};
+use crate::core::conn::liveness::may_probe_again;
 use crate::core::conn::policy::{AuditEnd, HeartbeatStyle, LastRung, Policy, Verdict};
 use crate::core::end::{Class, CloseMode, Detector, End, Leg, Reason};
 use crate::core::tcp::{TcpSnapshot, TcpState};
@@ -425,9 +426,11 @@ impl Case<'_> {
         let suspect_at =
             at.saturating_sub(grace + 2 * self.world.stalled(self.oracle().process, at, silence));
         let alive = !host.cut && !conn.forgotten && conn.end(Side::Theirs).is_some();
-        // While a probe is unanswered no other leaves before the listener's interval is over: one that an outage
-        // swallowed counts against a peer that is back.
-        let probed_in_vain = self.at_close().3.probes > 0;
+        // While probes are unanswered that an outage swallowed, the next may leave only when the listener's interval is over,
+        // and they count against a peer that is back; but one alone is repeated.
+        let evidence = self.at_close().3;
+        let repeated = self.server().is_some_and(|sock| may_probe_again(&evidence, sock.probe_limits()));
+        let probed_in_vain = evidence.probes > 0 && !(repeated && grace > 2 * round_trip);
         // The kernel sends no probe on a connection that was quiet for less than a second.
         let probed_after = 1_000_000_000;
         alive

@@ -7,7 +7,7 @@ use super::tcp::Sock;
 use super::world::{Event, Side, World};
 use crate::core::tcp::{TcpSnapshot, TcpState};
 use crate::core::time::Duration;
-use crate::net::{CloseHow, Keepalive, Received, Sent, SocketError, Spliced, Stream};
+use crate::net::{CloseHow, Keepalive, ProbeLimits, Received, Sent, SocketError, Spliced, Stream};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -242,6 +242,11 @@ impl Stream for SimStream {
         let (world, conn) = (&mut stage.world, self.conn());
         world.note(|| format!("c{conn} server probes its peer"));
         world.act(conn, Side::Ours, |sock, now, _| sock.probe_peer(now));
+    }
+
+    fn probe_limits(&self) -> ProbeLimits {
+        let (stage, conn) = (self.stage.borrow(), self.conn());
+        stage.world.conn(conn).end(Side::Ours).map(Sock::probe_limits).unwrap_or_default()
     }
 
     fn restore_keepalive(&mut self, keepalive: Option<Keepalive>) {

@@ -6,7 +6,7 @@
 use super::tcp::{Death, Flags, Outbox, Sock, reset, wake};
 use crate::core::tcp::TcpState;
 use crate::core::time::Duration;
-use crate::net::SocketError;
+use crate::net::{ProbeLimits, SocketError};
 
 /// Nanoseconds in a second.
 pub(super) const SECOND: u64 = 1_000_000_000;
@@ -263,6 +263,14 @@ impl Sock {
         self.clocks.keep_idle.or(configured)
     }
 
+    /// When it gives up a peer that answers no probe.
+    pub(super) fn probe_limits(&self) -> ProbeLimits {
+        ProbeLimits {
+            count: self.options.keepalive.map_or(9, |keepalive| keepalive.count),
+            user_timeout: self.user_timeout().map(Duration::from_nanos),
+        }
+    }
+
     /// Switches keepalive on, if the options have it (`tcp_set_keepalive`).
     pub(super) fn start_keepalive(&mut self, now: u64) {
         self.clocks.keepalive_at = self.keep_idle().map(|idle| now + idle);
@@ -293,13 +301,11 @@ impl Sock {
             self.clocks.keepalive_at = Some(now + idle - quiet);
             return 0;
         }
-        let (interval, count) = self
-            .options
-            .keepalive
-            .map_or((75 * SECOND, 9), |keepalive| (whole_seconds(keepalive.interval), keepalive.count));
+        let keepalive = self.options.keepalive;
+        let interval = keepalive.map_or(75 * SECOND, |keepalive| whole_seconds(keepalive.interval));
         let expired = match self.user_timeout() {
             Some(timeout) => quiet >= timeout && self.clocks.probes > 0,
-            None => self.clocks.probes >= count,
+            None => self.clocks.probes >= self.probe_limits().count,
         };
         if expired {
             out.push(reset(self.snd_nxt));

@@ -71,11 +71,11 @@ unsafe impl sockopt::Plain for Filter {}
 mod tests {
     use super::*;
     use crate::core::conn::liveness::may_probe_again;
-    use crate::net::{CloseHow, Received, Sent, Stream as _};
+    use crate::net::{CloseHow, Kernel as _, Received, Sent, Stream as _};
     use crate::sys::connect::tests::connected;
     use crate::sys::testing::{self, recv, until};
     use crate::sys::{Listener, Os};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     #[test]
     fn a_deaf_socket_answers_nothing_until_it_hears_again() {
@@ -123,17 +123,17 @@ mod tests {
             let (_client, mut server, _) = connected(&mut os, &mut listener, None);
             until("1.3 s of silence", || evidence(&server).last_ack_recv_ms > 1300);
             server.blackhole().unwrap();
-            let first = Instant::now();
+            let first = os.now();
             server.probe_peer();
             until("the first is out", || evidence(&server).probes == 1);
             server.hear_again();
             server.probe_peer();
             until("the second is out", || evidence(&server).probes != 1);
-            let in_time = first.elapsed() < LIMIT;
+            let in_time = os.now().since(first) < LIMIT;
             if in_time {
                 assert_eq!(evidence(&server).probes, 2, "it was answered");
             }
-            until("that time", || first.elapsed() > LIMIT);
+            until("that time", || os.now().since(first) > LIMIT);
             server.probe_peer();
             until("the peer's kernel answers", || evidence(&server).probes == 0);
             in_time

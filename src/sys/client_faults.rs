@@ -93,6 +93,9 @@ mod tests {
         assert!(matches!(recv(&mut server, &mut [0; 8]), Received::Failed(SocketError::Reset)));
     }
 
+    /// By then a packet has gone through the queues of this host.
+    const ARRIVED: Duration = Duration::from_millis(100);
+
     /// What a second probe is for, and what shows that the first was lost.
     #[test]
     fn a_probe_that_was_lost_is_sent_once_more() {
@@ -104,6 +107,8 @@ mod tests {
         client.blackhole().unwrap();
         server.probe_peer();
         until("a probe is out", || evidence(&server).probes == 1);
+        let out = os.now();
+        until("it was dropped", || os.now().since(out) > ARRIVED);
         client.hear_again();
         // The kernel would probe again in 75 s (`tcp_keepalive_intvl`).
         assert!(may_probe_again(&evidence(&server), server.probe_limits()));
@@ -125,7 +130,9 @@ mod tests {
             server.blackhole().unwrap();
             let first = os.now();
             server.probe_peer();
-            until("the first is out", || evidence(&server).probes == 1);
+            until("its answer was dropped", || {
+                evidence(&server).probes == 1 && os.now().since(first) > ARRIVED
+            });
             server.hear_again();
             server.probe_peer();
             until("the second is out", || evidence(&server).probes != 1);

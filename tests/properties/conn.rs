@@ -167,8 +167,8 @@ impl Run {
         self.now = self.now.max(at);
         for round in 0.. {
             let Some((at, due)) = self.next_due().filter(|(at, _)| *at <= self.now) else { break };
-            // Each of the nine once, but for the state's own: handshake or grace, then closing without linger.
-            assert!(round < 11, "{due:?} at {at:?} is due for ever: {:?}", self.life);
+            // Each of the ten once, but for the state's own: handshake or grace, then closing without linger.
+            assert!(round < 12, "{due:?} at {at:?} is due for ever: {:?}", self.life);
             self.on_due(at, due, output_pending);
         }
     }
@@ -360,10 +360,12 @@ fn assert_step(before: State, input: Input, after: State, action: Action) {
     let step = format!("{before:?} {input:?} {after:?} {action:?}");
     let way = (before.index(), after.index());
     let is_partners = matches!(input, Input::PartnerFin { .. } | Input::PartnerGone { .. });
+    let is_unanswered = matches!(before, State::Suspect { probed_again: false, reported: None, .. });
+    let is_second_probe = is_unanswered && matches!(input, Input::StillSilent);
     let expected = match way {
         // The other connection of its pair may have been all that it waited for.
         (4, 4) | (5, 5) if is_partners => matches!(action, Action::None | Action::Flush),
-        (3, 3) if matches!(input, Input::StillSilent) => action == Action::ProbeAgain,
+        (3, 3) if is_second_probe => action == Action::ProbeAgain,
         (3, 3) if matches!(input, Input::Reported { .. }) => action == Action::Release,
         (from, to) if from == to => action == Action::None,
         (0 | 1, 2) => action == Action::None,

@@ -206,7 +206,7 @@ impl<K: Kernel> Context<K> {
         self.announce(key, conn, Presence::Suspect, Event::Suspect);
     }
 
-    /// Half of the grace is over. The only probe or its answer may have been lost on the way.
+    /// The second probe is due: the first, or its answer, may have been lost on the way.
     pub(super) fn probe_again(conn: &mut Conn<K>) {
         let Some(evidence) = conn.stream.evidence() else { return };
         // The socket is asked for its limits: the policy may have changed since it was given them.

@@ -182,7 +182,7 @@ pub fn has_acknowledged_nothing(evidence: &TcpSnapshot, sent: Instant, now: Inst
 
 /// Linux answers such packets as a probe once in 500 ms, so that a lost answer is not made good before that
 /// (`tcp_invalid_ratelimit`; `net/ipv4/tcp_input.c: tcp_oow_rate_limited`). The first may leave some time later than it was
-/// meant to.
+/// meant to. Within a grace no longer than this nobody is probed twice.
 const BETWEEN_PROBES: Duration = Duration::from_millis(600);
 
 /// Whether a second probe may leave: the first is unanswered, and the kernel would send one rather than end the connection.

@@ -45,7 +45,7 @@ pub enum State {
         detector: Detector,
         /// Output that the kernel held unsent then, in bytes: it shrinks only if the peer reads.
         notsent_bytes: u32,
-        /// Whether half of the grace is over, and the peer was probed once more if its kernel had not answered.
+        /// Whether the second probe was due, and has left if the peer's kernel had not answered the first.
         probed_again: bool,
         /// The verdict, if it was reported: it ends nothing, and no other comes.
         reported: Option<Reason>,
@@ -114,7 +114,7 @@ pub enum Input {
         /// Output that the kernel holds unsent, in bytes.
         notsent_bytes: u32,
     },
-    /// Half of the grace is over, and the peer has not been heard from.
+    /// The second probe is due, and the peer has not been heard from.
     StillSilent,
     /// Silence became a verdict, which was reported and ends nothing ([`Verdict::Report`](super::policy::Verdict)).
     Reported {

@@ -68,7 +68,7 @@ fn writer() -> io::Result<&'static Queue> {
         return Ok(writer);
     }
     let losses = Losses { count: report::count_lines_dropped, tell: report::lines_dropped };
-    let writer = Queue::start(io::stderr(), losses)?;
+    let writer = Queue::start(losses)?;
     Ok(WRITER.get_or_init(|| writer))
 }
 

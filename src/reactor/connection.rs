@@ -329,7 +329,7 @@ impl<S> Connection<S> {
             && self.buffers.is_none()
             && self.reading == Reading::Drained
             && self.pause == Pause::None
-            && self.life.state() == State::Open
+            && self.life.is_open()
     }
 
     /// Whether a cause of its ending is recorded.

@@ -39,6 +39,7 @@ pub mod stream;
 mod tcp_info;
 #[cfg(test)]
 mod testing;
+pub mod thread;
 pub mod worker;
 
 pub use aside::Aside;
@@ -388,12 +389,15 @@ impl Kernel for Os {
 #[inline]
 fn to_ready(event: &mio::event::Event) -> Ready {
     // A closed write side comes with an error, or with the end of reading (EPOLLHUP).
-    let more = event.is_priority() || event.is_writable() || event.is_read_closed() || event.is_error();
-    let readiness = if more || !event.is_readable() { readiness(event) } else { Readiness::READABLE };
+    let readiness = if event.is_priority() || event.is_read_closed() || event.is_error() {
+        readiness(event)
+    } else {
+        Readiness::READABLE.only_if(event.is_readable()) | Readiness::WRITABLE.only_if(event.is_writable())
+    };
     Ready { token: Token(event.token().0 as u64), readiness }
 }
 
-/// Apart, because by far the most events are input and no more.
+/// Apart, because by far the most events are input, or input and room for output.
 #[inline(never)]
 fn readiness(event: &mio::event::Event) -> Readiness {
     // Urgent data, too: a receive stops at its mark, so that a short one does not mean a drained

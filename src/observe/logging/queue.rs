@@ -5,6 +5,7 @@
 
 use crate::core::time::Duration;
 use crate::sys::clock;
+use crate::sys::thread::isolate;
 use std::io::{ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -60,16 +61,22 @@ impl State {
 }
 
 impl Queue {
-    /// Starts a thread that writes to `out`. It lives as long as the process.
+    /// Starts a thread that writes to standard error. It lives as long as the process.
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub(super) fn start(out: impl Write + Send + 'static, losses: Losses) -> std::io::Result<Arc<Self>> {
-        Self::with_bound(out, losses, BYTES_MAX)
+    pub(super) fn start(losses: Losses) -> std::io::Result<Arc<Self>> {
+        let standard_error = || {
+            // The loop's calls are dearer without it, and nothing else.
+            let _ = isolate();
+            std::io::stderr()
+        };
+        Self::with_bound(standard_error, losses, BYTES_MAX)
     }
 
-    fn with_bound(
-        out: impl Write + Send + 'static,
+    /// `out` is called by the thread.
+    fn with_bound<Out: Write>(
+        out: impl FnOnce() -> Out + Send + 'static,
         losses: Losses,
         bytes_max: usize,
     ) -> std::io::Result<Arc<Self>> {
@@ -79,7 +86,7 @@ impl Queue {
         std::thread::Builder::new()
             .name("linger-log".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || own.write_to(out))?;
+            .spawn(move || own.write_to(out()))?;
         Ok(queue)
     }
 
@@ -245,7 +252,7 @@ mod tests {
     ) -> (Arc<Queue>, Sender<std::io::Result<usize>>, Receiver<Vec<u8>>) {
         let (tell, outcomes) = channel();
         let (written, heard) = channel();
-        let queue = Queue::with_bound(Reader { outcomes, written }, losses, bytes_max).expect("a thread");
+        let queue = Queue::with_bound(|| Reader { outcomes, written }, losses, bytes_max).expect("a thread");
         (queue, tell, heard)
     }
 

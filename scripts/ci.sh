@@ -89,8 +89,7 @@ step_alone() {
 
 step_test() {
     ulimit -n "$(ulimit -Hn)"
-    # Most tests wait, for processes and for timers of the kernel.
-    RUST_TEST_THREADS=$((2 * $(nproc))) cargo test --locked
+    cargo test --locked
 }
 
 step_namespace() {

@@ -19,8 +19,9 @@ pub mod netns;
 pub mod pki;
 pub mod tls;
 
+use linger::core::tcp::TcpState;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -69,6 +70,8 @@ pub const BEARER: &str = "Authorization: Bearer a-token-that-only-tests-have\r\n
 pub struct Server {
     child: Child,
     log: Arc<Mutex<Vec<Value>>>,
+    /// Local and remote addresses in `TIME_WAIT` before it was started. Its port may be one that others have had.
+    earlier: HashSet<(String, String)>,
 }
 
 impl Server {
@@ -90,6 +93,8 @@ impl Server {
         // The usual port of the admin interface is one for all of them.
         let is_said = arguments.iter().any(|it| it.contains("admin") || *it == "--config");
         let admin: &[&str] = if is_said { &[] } else { &["--admin", "127.0.0.1:0"] };
+        let in_time_wait = sockets().into_iter().filter(|(.., state)| *state == TcpState::TimeWait);
+        let earlier = in_time_wait.map(|(local, remote, _)| (local, remote)).collect();
         let mut child = Command::new(program[0])
             .args(&program[1..])
             .args([
@@ -117,7 +122,7 @@ impl Server {
                 sink.lock().expect("no reader panics with the lock").push(event);
             }
         });
-        let mut server = Self { child, log };
+        let mut server = Self { child, log, earlier };
         let admin = !arguments.windows(2).any(|pair| pair == ["--admin", "off"]);
         let wanted = if admin { "admin" } else { "" };
         until("the server to listen", || {
@@ -220,6 +225,24 @@ impl Server {
         let (_, body) = self.admin("GET", &format!("/connections?listener={listener}&limit=10000"));
         let mut answer: Value = serde_json::from_str(&body).expect("JSON");
         answer["connections"].take().as_array().cloned().unwrap_or_default()
+    }
+
+    /// The kernel's sockets on the server's side of `listener`, counted by state name.
+    pub fn socket_states(&self, listener: &str) -> BTreeMap<&'static str, usize> {
+        let port = self.address(listener).port();
+        let mut states = BTreeMap::new();
+        for (local, remote, state) in sockets() {
+            let its_port = local.rsplit(':').next().and_then(|hex| u16::from_str_radix(hex, 16).ok());
+            if its_port == Some(port) && !self.earlier.contains(&(local, remote)) {
+                *states.entry(state.name()).or_default() += 1;
+            }
+        }
+        states
+    }
+
+    /// Sockets on the server's side of `listener` in `state`.
+    pub fn sockets_in(&self, listener: &str, state: &str) -> usize {
+        self.socket_states(listener).get(state).copied().unwrap_or(0)
     }
 
     /// Descriptors that the process has open.
@@ -337,24 +360,18 @@ impl Client {
     }
 }
 
-/// The kernel's sockets whose *local* port is `port`, counted by state name, from `/proc/net/tcp` and
-/// `tcp6` of this network namespace. For a server's port: the server's side only.
-pub fn tcp_states(port: u16) -> BTreeMap<&'static str, usize> {
-    let mut states = BTreeMap::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let text = std::fs::read_to_string(table).unwrap_or_default();
-        for line in text.lines().skip(1) {
-            let mut fields = line.split_whitespace().skip(1);
-            let local = fields.next().unwrap_or_default();
-            let state = fields.nth(1).unwrap_or_default();
-            let local_port = local.rsplit(':').next().and_then(|hex| u16::from_str_radix(hex, 16).ok());
-            if local_port == Some(port) {
-                let state = u8::from_str_radix(state, 16).unwrap_or(0);
-                *states.entry(linger::core::tcp::TcpState::from_number(state).name()).or_default() += 1;
-            }
-        }
-    }
-    states
+/// The TCP sockets of this network namespace, from `/proc/net/tcp` and `tcp6`: local and remote address as they stand there,
+/// and the state.
+fn sockets() -> Vec<(String, String, TcpState)> {
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| std::fs::read_to_string(table).unwrap_or_default());
+    let rows = tables.iter().flat_map(|table| table.lines().skip(1));
+    rows.filter_map(|row| {
+        let mut fields = row.split_whitespace().skip(1).map(str::to_owned);
+        let (local, remote, state) = (fields.next()?, fields.next()?, fields.next()?);
+        Some((local, remote, TcpState::from_number(u8::from_str_radix(&state, 16).ok()?)))
+    })
+    .collect()
 }
 
 /// Bytes that were sent and are not acknowledged yet, in a table such as `/proc/net/tcp`: from local port `port`, or from any.
@@ -368,11 +385,6 @@ pub fn in_flight(table: &str, port: Option<u16>) -> u64 {
         row[3] == "01" && port.is_none_or(|port| of_port == Some(port.into()))
     };
     rows.filter(wanted).map(|row| hex(&row[4][..8])).sum()
-}
-
-/// Sockets on the server's side in `state`.
-pub fn in_state(port: u16, state: &str) -> usize {
-    tcp_states(port).get(state).copied().unwrap_or(0)
 }
 
 /// Whether this process runs in a network namespace made for the tests. Tests that need one are ignored by

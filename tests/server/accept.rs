@@ -6,7 +6,7 @@
 #![allow(clippy::disallowed_types, reason = "clients of the tests are ordinary blocking ones")]
 #![allow(clippy::disallowed_methods, reason = "tests measure on the real clock")]
 
-use crate::common::{Client, DEADLINE, Server, in_state, until};
+use crate::common::{Client, DEADLINE, Server, until};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
@@ -187,7 +187,7 @@ fn shedding_says_so_and_leaves_nothing_behind() {
     let metrics = server.metrics();
     assert_eq!(metrics["linger_connections_shed_total"], 2.0);
     assert_eq!(metrics["linger_accept_stalls_total"], 0.0);
-    assert_eq!(in_state(server.address("resp").port(), "TIME_WAIT"), 0);
+    assert_eq!(server.sockets_in("resp", "TIME_WAIT"), 0);
 }
 
 #[test]

@@ -227,8 +227,7 @@ fn http_as_clients_speak_it() {
     old.send("GET /healthz HTTP/1.0\r\n\r\n");
     assert_eq!(old.answer(false).status, 200);
     assert!(old.ended(), "HTTP/1.0 reads until then");
-    let port = server.address("admin").port();
-    assert_eq!(crate::common::in_state(port, "TIME_WAIT"), 0, "although it was the first");
+    assert_eq!(server.sockets_in("admin", "TIME_WAIT"), 0, "although it was the first");
 
     for (request, status) in [
         ("NONSENSE\r\n\r\n", 400),

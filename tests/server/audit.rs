@@ -6,7 +6,7 @@
 #![allow(clippy::disallowed_types, reason = "clients of the tests are ordinary blocking ones")]
 
 use crate::common::means::{Means, flood};
-use crate::common::{Server, in_state, now, until, wait_for};
+use crate::common::{Server, now, until, wait_for};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use std::net::{Shutdown, SocketAddr};
@@ -54,9 +54,8 @@ fn a_ghost_in_the_accept_queue_is_found_told_once_and_seen_to_go() {
     inside.ask("PING", "+PONG\r\n");
     let waiting = server.connect("resp");
     let ghost = server.connect("resp");
-    let port = server.address("resp").port();
     drop(ghost);
-    until("the ghost", || in_state(port, "CLOSE_WAIT") == 1);
+    until("the ghost", || server.sockets_in("resp", "CLOSE_WAIT") == 1);
     until("it is found", || anomalies(&server, "queued_ghost") == 1.0);
     until("the other is found", || anomalies(&server, "queued_long") == 1.0);
     some_audits_later(&server, 5.0);

@@ -241,34 +241,40 @@ fn what_a_suspect_says_late_still_counts() {
 
 #[test]
 fn a_client_that_asked_is_pinged_after_silence_and_an_answer_keeps_it_alive() {
-    for (style, hello, ping) in
-        [("server", "PING\r\n", "+PING\r\n"), ("both", "HELLO 3\r\n", ">1\r\n$9\r\nheartbeat\r\n")]
-    {
-        let heartbeat = format!(
-            "heartbeat.style={style}&heartbeat.timeout=2s&heartbeat.interval=500ms&heartbeat.grace=1500ms"
-        );
-        let means = Means::start("resp", "", &heartbeat);
-        let mut dev = means.server.connect("with");
-        dev.send(hello);
-        dev.send("IDENT dev SERVERPING\r\n");
-        until("the answers", || {
-            let mut answers = [0; 4096];
-            let count = dev.stream.peek(&mut answers).expect("an answer");
-            answers[..count].ends_with(b"+OK\r\n")
-        });
-        arrived(&mut dev);
-        // Longer than timeout and grace together: only the answers explain that it is still there.
-        for _ in 0..8 {
-            dev.expect(ping);
-            dev.send("BEAT\r\n");
+    std::thread::scope(|both| {
+        for (style, hello, ping) in
+            [("server", "PING\r\n", "+PING\r\n"), ("both", "HELLO 3\r\n", ">1\r\n$9\r\nheartbeat\r\n")]
+        {
+            both.spawn(move || pinged_after_silence(style, hello, ping));
         }
-        assert_eq!(means.count("linger_suspected_total"), 0);
+    });
+}
+
+fn pinged_after_silence(style: &str, hello: &str, ping: &str) {
+    let heartbeat = format!(
+        "heartbeat.style={style}&heartbeat.timeout=2s&heartbeat.interval=500ms&heartbeat.grace=1500ms"
+    );
+    let means = Means::start("resp", "", &heartbeat);
+    let mut dev = means.server.connect("with");
+    dev.send(hello);
+    dev.send("IDENT dev SERVERPING\r\n");
+    until("the answers", || {
+        let mut answers = [0; 4096];
+        let count = dev.stream.peek(&mut answers).expect("an answer");
+        answers[..count].ends_with(b"+OK\r\n")
+    });
+    arrived(&mut dev);
+    // Longer than timeout and grace together: only the answers explain that it is still there.
+    for _ in 0..8 {
         dev.expect(ping);
-        let end = means.found(now(), FROZEN);
-        assert!(end["silence_s"].as_f64() >= Some(3.5), "{end}");
-        assert_eq!(dev.read_to_end().expect("a clean end of file"), b"", "one ping a silence");
-        assert_eq!(means.count("linger_heartbeat_pings_total"), 9);
+        dev.send("BEAT\r\n");
     }
+    assert_eq!(means.count("linger_suspected_total"), 0);
+    dev.expect(ping);
+    let end = means.found(now(), FROZEN);
+    assert!(end["silence_s"].as_f64() >= Some(3.5), "{end}");
+    assert_eq!(dev.read_to_end().expect("a clean end of file"), b"", "one ping a silence");
+    assert_eq!(means.count("linger_heartbeat_pings_total"), 9);
 }
 
 #[test]

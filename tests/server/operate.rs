@@ -7,7 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure on the real clock")]
 
 use crate::common::file::TempFile;
-use crate::common::{Client, DEADLINE, Server, in_state, pass, tcp_states, until, wait_for};
+use crate::common::{Client, DEADLINE, Server, pass, until, wait_for};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -217,11 +217,10 @@ fn connections_that_are_older_than_linger2_leave_no_time_wait_either() {
     old.send("QUIT\r\n");
     assert_eq!(old.read_to_end().expect("an end of file"), b"+OK\r\n", "the server closes first");
     drop(old);
-    let port = server.address("resp").port();
     until("the connection to be over", || {
-        tcp_states(port).keys().all(|state| ["LISTEN", "TIME_WAIT"].contains(state))
+        server.socket_states("resp").keys().all(|state| ["LISTEN", "TIME_WAIT"].contains(state))
     });
-    assert_eq!(in_state(port, "TIME_WAIT"), 0, "{:?}", tcp_states(port));
+    assert_eq!(server.sockets_in("resp", "TIME_WAIT"), 0);
 }
 
 #[test]

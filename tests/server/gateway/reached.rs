@@ -4,7 +4,7 @@
 use super::{
     Backend, Record, assert_same_bytes, attempted, counted, gateway, noise, nowhere, pair, start, whole_of,
 };
-use crate::common::{Client, DEADLINE, Server, pass, tcp_states, until, wait_for};
+use crate::common::{Client, DEADLINE, Server, pass, until, wait_for};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixListener;
@@ -221,7 +221,7 @@ fn a_connect_that_completes_when_its_client_has_left_is_closed() {
     assert_eq!([&record.pair["reason"], &record.pair["by"]], ["peer.fin", "client"], "{record:#?}");
     record.moved(0, 0);
     until("nothing to be left", || {
-        tcp_states(server.address("gateway").port()).into_iter().all(|(state, _)| state == "LISTEN")
+        server.socket_states("gateway").into_keys().all(|state| state == "LISTEN")
     });
 }
 

@@ -1,7 +1,7 @@
 //! Deadlines of a pair: idle, silent, half-closed. What keeps which of them away, and what does not.
 
 use super::{Backend, Record, forwarded, pair, start};
-use crate::common::{Client, DEADLINE, Server, now, pass, until};
+use crate::common::{Client, Server, now, pass, until};
 use std::io::{Read, Write};
 use std::time::Duration;
 
@@ -52,10 +52,9 @@ fn an_answering_server_does_not_keep_a_silent_client_alive() {
     let (server, backend) = start("heartbeat.style=client&heartbeat.timeout=1s&heartbeat.grace=500ms");
     let (client, mut upstream) = pair(&server, &backend);
     // Its kernel acknowledges all of it.
-    for_a_while(DEADLINE, || {
-        if server.events("pair").is_empty() {
-            let _ = upstream.stream.write_all(b"x");
-        }
+    until("the end of the pair", || {
+        let _ = upstream.stream.write_all(b"x");
+        !server.events("pair").is_empty()
     });
     drop(client);
     let record = Record::of(&server);

@@ -1,17 +1,18 @@
-//! A thread that works beside the loop for as long as the process lives, and what the loop would pay for it.
+//! Isolates a thread that works beside the loop, so that the loop's calls cost less.
 
 use super::errno;
 use libc::c_uint;
 
 /// Gives the calling thread a table of descriptors of its own, with the standard streams and nothing else. It takes no
-/// signals from then on: their handlers write to a pipe that it does not have any more.
+/// signals from then on: their handlers write to a descriptor that it does not have any more.
 ///
 /// While threads share a table, each call on a descriptor counts who holds the file, by two atomic operations
-/// (`fs/file.c: __fget_light`), and a thread that only sleeps is enough for that. Without it, a round trip through a
-/// gateway costs a hundredth less. And a thread that has no descriptors keeps no socket open.
+/// (`fs/file.c: __fget_light`). One thread that only sleeps is enough for that. Without it, a round trip through a
+/// gateway costs a hundredth less.
 ///
 /// # Errors
-/// The errno, before Linux 5.9 (`close_range(2)`): the thread shares the table then, and everything works.
+/// The errno where the call is not there (`close_range(2)`, Linux 5.9) or a filter forbids it. The thread goes on
+/// sharing the table, and everything works.
 #[expect(unsafe_code, reason = "sigsetops(3), pthread_sigmask(3), close_range(2)")]
 pub fn isolate() -> Result<(), i32> {
     const FIRST: c_uint = libc::STDERR_FILENO.cast_unsigned() + 1;
@@ -37,7 +38,7 @@ mod tests {
     use std::fs;
     use std::os::fd::AsRawFd;
 
-    /// Who is named by the descriptors of the calling thread.
+    /// The files that the descriptors of the calling thread name.
     fn open() -> Vec<String> {
         let entries = fs::read_dir("/proc/thread-self/fd").expect("a directory").flatten();
         entries

@@ -70,7 +70,7 @@ pub const BEARER: &str = "Authorization: Bearer a-token-that-only-tests-have\r\n
 pub struct Server {
     child: Child,
     log: Arc<Mutex<Vec<Value>>>,
-    /// Local and remote addresses in `TIME_WAIT` before it was started. Its port may be one that others have had.
+    /// Local and remote addresses of the connections before it was started. Its port may be one that another server had.
     earlier: HashSet<(String, String)>,
 }
 
@@ -93,8 +93,8 @@ impl Server {
         // The usual port of the admin interface is one for all of them.
         let is_said = arguments.iter().any(|it| it.contains("admin") || *it == "--config");
         let admin: &[&str] = if is_said { &[] } else { &["--admin", "127.0.0.1:0"] };
-        let in_time_wait = sockets().into_iter().filter(|(.., state)| *state == TcpState::TimeWait);
-        let earlier = in_time_wait.map(|(local, remote, _)| (local, remote)).collect();
+        let connections = sockets().into_iter().filter(|(.., state)| *state != TcpState::Listen);
+        let earlier = connections.map(|(local, remote, _)| (local, remote)).collect();
         let mut child = Command::new(program[0])
             .args(&program[1..])
             .args([

@@ -241,11 +241,11 @@ fn what_a_suspect_says_late_still_counts() {
 
 #[test]
 fn a_client_that_asked_is_pinged_after_silence_and_an_answer_keeps_it_alive() {
-    std::thread::scope(|both| {
+    std::thread::scope(|scope| {
         for (style, hello, ping) in
             [("server", "PING\r\n", "+PING\r\n"), ("both", "HELLO 3\r\n", ">1\r\n$9\r\nheartbeat\r\n")]
         {
-            both.spawn(move || pinged_after_silence(style, hello, ping));
+            scope.spawn(move || pinged_after_silence(style, hello, ping));
         }
     });
 }

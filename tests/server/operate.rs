@@ -220,7 +220,7 @@ fn connections_that_are_older_than_linger2_leave_no_time_wait_either() {
     until("the connection to be over", || {
         server.socket_states("resp").keys().all(|state| ["LISTEN", "TIME_WAIT"].contains(state))
     });
-    assert_eq!(server.sockets_in("resp", "TIME_WAIT"), 0);
+    assert_eq!(server.sockets_in("resp", "TIME_WAIT"), 0, "{:?}", server.socket_states("resp"));
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Queue {
     /// When there is no thread to be had.
     pub(super) fn start(losses: Losses) -> std::io::Result<Arc<Self>> {
         let standard_error = || {
-            // The loop's calls are dearer without it, and nothing else.
+            // Where that fails, the loop's calls cost more; nothing else changes.
             let _ = isolate();
             std::io::stderr()
         };

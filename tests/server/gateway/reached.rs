@@ -4,8 +4,9 @@
 use super::{
     Backend, Record, assert_same_bytes, attempted, counted, gateway, noise, nowhere, pair, start, whole_of,
 };
+use crate::common::file::TempFile;
 use crate::common::{Client, DEADLINE, Server, pass, until, wait_for};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -225,25 +226,69 @@ fn a_connect_that_completes_when_its_client_has_left_is_closed() {
     });
 }
 
+/// Bytes that were received from clients and their servers.
+fn received(server: &Server) -> usize {
+    let metrics = server.metrics();
+    let of_gateway =
+        |name: &&String| name.starts_with("linger_received_bytes_total") && !name.contains("admin");
+    metrics.keys().filter(of_gateway).map(|name| whole_of(metrics[name])).sum()
+}
+
 /// It waits in its kernel, so that another server may have all of it.
 #[test]
 fn nothing_is_read_of_a_client_whose_server_is_being_connected() {
     let (backend, first) = Backend::full();
     let server = gateway(&backend.address().to_string(), "connect_timeout=1m");
     let mut client = server.connect("gateway");
-    let received = || {
-        let metrics = server.metrics();
-        let of_gateway =
-            |name: &&String| name.starts_with("linger_received_bytes_total") && !name.contains("admin");
-        metrics.keys().filter(of_gateway).map(|name| whole_of(metrics[name])).sum::<usize>()
-    };
     until("the connect", || connecting(&backend) == 1);
     client.send("hello");
     pass(Duration::from_millis(300));
-    assert_eq!(received(), 0);
+    assert_eq!(received(&server), 0);
     drop((backend.accept(), first));
     backend.accept().expect("hello");
-    assert_eq!(received(), 5);
+    assert_eq!(received(&server), 5);
+}
+
+/// An edge may say that it has closed, so that it is looked at. The edges of one that only says so must not fill our memory.
+#[test]
+fn a_client_whose_server_is_being_connected_is_read_for_one_hint_only() {
+    let (backend, first) = Backend::full();
+    let server = gateway(&backend.address().to_string(), "connect_timeout=1m");
+    let client = server.connect("gateway");
+    until("the connect", || connecting(&backend) == 1);
+    // An urgent byte is such a hint: a short receive may end at its mark.
+    let hint = || SockRef::from(&client.stream).send_out_of_band(b"!").unwrap();
+    hint();
+    until("the look", || received(&server) == 1);
+    for _ in 0..4 {
+        hint();
+        pass(Duration::from_millis(50));
+    }
+    assert_eq!(received(&server), 1);
+    drop((backend.accept(), first));
+    backend.accept().expect("!!!!!");
+}
+
+#[test]
+fn a_server_with_tls_is_sent_nothing_in_clear_however_its_client_hints_at_its_end() {
+    let (backend, first) = Backend::full();
+    let file = TempFile::new(&format!(
+        "[admin]\naddress = '127.0.0.1:0'\n[[listener]]\nprotocol = 'tcp'\nname = 'gateway'\naddress = '127.0.0.1:0'\nupstream = 'app'\n\
+         [upstream.app]\nservers = '{}'\nconnect_timeout = '1m'\ntls = {{ enabled = true, name = 'app', verify = false }}\n",
+        backend.address()
+    ));
+    let server = Server::start(&["--config", file.path()]);
+    let mut client = server.connect("gateway");
+    until("the connect", || connecting(&backend) == 1);
+    client.send("secret");
+    SockRef::from(&client.stream).send_out_of_band(b"!").unwrap();
+    client.half_close();
+    pass(Duration::from_millis(300));
+    assert_eq!(received(&server), 0);
+    drop((backend.accept(), first));
+    let mut record = [0; 6];
+    backend.accept().stream.read_exact(&mut record).unwrap();
+    assert_eq!(record[0], 22, "a handshake (RFC 8446 5.1)");
 }
 
 /// Connected is what its queue says, not what it does.

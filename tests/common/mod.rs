@@ -362,9 +362,11 @@ impl Client {
 
 /// The TCP sockets of this network namespace, from `/proc/net/tcp` and `tcp6`: local and remote address as they stand there,
 /// and the state.
-fn sockets() -> Vec<(String, String, TcpState)> {
+pub fn sockets() -> Vec<(String, String, TcpState)> {
+    let read = std::fs::read_to_string::<&str>;
+    // There is no second table where the kernel has no IPv6.
     let tables =
-        ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| std::fs::read_to_string(table).unwrap_or_default());
+        [read("/proc/net/tcp").expect("the table is readable"), read("/proc/net/tcp6").unwrap_or_default()];
     let rows = tables.iter().flat_map(|table| table.lines().skip(1));
     rows.filter_map(|row| {
         let mut fields = row.split_whitespace().skip(1).map(str::to_owned);

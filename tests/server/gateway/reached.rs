@@ -5,7 +5,8 @@ use super::{
     Backend, Record, assert_same_bytes, attempted, counted, gateway, noise, nowhere, pair, start, whole_of,
 };
 use crate::common::file::TempFile;
-use crate::common::{Client, DEADLINE, Server, pass, until, wait_for};
+use crate::common::{Client, DEADLINE, Server, pass, sockets, until, wait_for};
+use linger::core::tcp::TcpState;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixListener;
@@ -156,10 +157,9 @@ fn no_more_than_three_servers_are_tried() {
 
 /// SYN-SENT on the gateway's side towards a server: connects that are under way.
 fn connecting(backend: &Backend) -> usize {
-    let text = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let to = format!(":{:04X}", backend.address().port());
-    let fields = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    fields.filter(|fields| fields[2].ends_with(&to) && fields[3] == "02").count()
+    let rows = sockets().into_iter();
+    rows.filter(|(_, remote, state)| remote.ends_with(&to) && *state == TcpState::SynSent).count()
 }
 
 #[test]

@@ -97,7 +97,7 @@ impl ByteQueue {
 #[repr(align(4096))]
 struct Pages<const LEN: usize>([u8; LEN]);
 
-/// Room for what one receive brings, from the beginning of a page on. The kernel's copies from and to addresses that are
+/// Room for what receives bring, from the beginning of a page on. The kernel's copies from and to addresses that are
 /// not aligned take longer: an eighth to a third in bulk. What it was taken out of has no room.
 #[derive(Default)]
 pub struct ReadBuffer<const LEN: usize>(Option<Box<Pages<LEN>>>);
@@ -108,12 +108,13 @@ impl<const LEN: usize> ReadBuffer<LEN> {
         Self(Some(Box::new(Pages([0; LEN]))))
     }
 
-    /// The room, whose length is known where this is compiled.
+    /// Room for one receive behind `kept` bytes. Its length is known where this is compiled.
     ///
     /// # Panics
-    /// If it was taken out.
-    pub fn room(&mut self) -> &mut [u8; LEN] {
-        &mut self.0.as_deref_mut().expect("the buffer is put back before the next receive").0
+    /// If so much is not there behind them, or it was taken out.
+    pub fn room<const ROOM: usize>(&mut self, kept: usize) -> &mut [u8; ROOM] {
+        let pages = self.0.as_deref_mut().expect("the buffer is put back before the next receive");
+        pages.0[kept..].first_chunk_mut().expect("no more is kept than leaves room for a receive")
     }
 }
 
@@ -164,9 +165,10 @@ mod tests {
         for _ in 0..100 {
             let mut buffer = ReadBuffer::<5000>::new();
             assert_eq!((buffer.as_ptr().addr() % 4096, buffer.len()), (0, 5000));
-            buffer.room()[4999] = 1;
+            buffer.room::<5000>(0)[4999] = 1;
+            buffer.room::<2000>(64)[1999] = 2;
             let taken = std::mem::take(&mut buffer);
-            assert_eq!((buffer.len(), taken[4999]), (0, 1));
+            assert_eq!((buffer.len(), taken[4999], taken[64 + 1999]), (0, 1, 2));
         }
     }
 

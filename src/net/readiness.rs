@@ -62,8 +62,8 @@ impl Readiness {
         self.has(Self(Self::READ_CLOSED.0 | Self::WRITE_CLOSED.0 | Self::ERROR.0))
     }
 
-    /// Whether it is no more than input and room for output.
-    pub fn is_input_and_room(self) -> bool {
+    /// Whether it is input, and at most room for output besides.
+    pub fn is_input_alone(self) -> bool {
         self.without(Self::WRITABLE).is_input()
     }
 

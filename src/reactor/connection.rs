@@ -323,10 +323,11 @@ impl<S> Connection<S> {
         first && there && self.reading != Reading::Failing
     }
 
-    /// Whether it is a leg that was read to its end, is not paused, and has nothing to send.
+    /// Whether it is a leg that was read to its end, is not paused, has nothing to send, and is not in bulk.
     pub(super) fn is_leg_at_rest(&self) -> bool {
         self.leg.is_some()
             && self.buffers.is_none()
+            && !self.flags.has(Flags::BULK)
             && self.reading == Reading::Drained
             && self.pause == Pause::None
             && self.life.is_open()

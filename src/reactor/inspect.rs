@@ -189,6 +189,9 @@ impl<K: Kernel> DebugView<'_, K> {
                 reactor.cx.pool.unflushed()
             ));
         }
+        if !reactor.batch.is_empty() {
+            mistakes.push("what was received in a batch is not sent".to_owned());
+        }
         if !reactor.cx.aftermath.is_empty() {
             mistakes.push(format!("not done: {:?}", reactor.cx.aftermath));
         }

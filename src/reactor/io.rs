@@ -26,6 +26,14 @@ impl<K: Kernel> Reactor<K> {
             self.cx.observer.counters.stale_events += 1;
             return;
         };
+        if conn.is_leg_at_rest() && readiness.is_input_alone() {
+            return self.receive_in_batch(key);
+        }
+        // Whatever else has happened is newer than what was received in the batch.
+        if !self.batch.is_empty() {
+            self.send_batch();
+            return self.on_ready(key, readiness);
+        }
         if self.cx.on_ready(key, conn, readiness) {
             self.read(key);
         }
@@ -43,18 +51,18 @@ impl<K: Kernel> Reactor<K> {
                 may_splice = false;
                 continue;
             }
-            let Some(count) = self.cx.read(key, conn, self.read_buffer.room(), &mut budget) else { break };
+            let Some(count) = self.cx.read(key, conn, self.read_buffer.room(0), &mut budget) else { break };
             let relayed = conn.leg.map(|leg| (leg, conn.takes_more() && !self.cx.is_cut_off(conn)));
             let more = conn.leg.is_none() || conn.reading.pending();
-            let buffer = std::mem::take(&mut self.read_buffer);
             if let Some((leg, is_wanted)) = relayed {
-                self.relay(key, leg, is_wanted, &buffer[..count]);
+                self.send_at_once(key, leg, is_wanted, count);
             } else {
                 // What was heard counts before it is understood.
                 self.relay_beats();
+                let buffer = std::mem::take(&mut self.read_buffer);
                 self.serve(key, &buffer[..count]);
+                self.read_buffer = buffer;
             }
-            self.read_buffer = buffer;
             if !more {
                 break;
             }
@@ -80,11 +88,6 @@ impl<K: Kernel> Context<K> {
     fn on_ready(&mut self, key: Key, conn: &mut Conn<K>, readiness: Readiness) -> bool {
         // By far the most frequent: all of it had been read, and it has sent more.
         if readiness.is_input() && conn.reading == Reading::Drained && conn.may_be_read() {
-            conn.reading = Reading::Ready;
-            return true;
-        }
-        // The same of one that is watched for room, too, and has nothing to send.
-        if conn.is_leg_at_rest() && readiness.is_input_and_room() {
             conn.reading = Reading::Ready;
             return true;
         }
@@ -177,7 +180,7 @@ impl<K: Kernel> Context<K> {
 
     /// Reads, and serves what can be served without the other connections. Returns how many bytes lie in `buffer` that
     /// cannot; to be called again behind those. None: there is nothing left, or something else comes first.
-    fn read(
+    pub(super) fn read(
         &mut self,
         key: Key,
         conn: &mut Conn<K>,

@@ -13,7 +13,7 @@
 //! | readiness | `io` (bytes in), `output` (bytes out), `layered` (a layer such as TLS between them and the socket), `header` (what a proxy says first) |
 //! | what follows for the connection | `life` (its states), `liveness` (silence), `input` (bytes that wait to be understood) |
 //! | protocols | `serving`; what a session asks for: `requests`, `numbers`, `naming`, `log_in`; `admin` |
-//! | the gateway | `upstream` (connects clients to servers), `relay` (hands on what each leg sends and what happens to it), `splice` (the same in bulk, within the kernel), `routes`, `health` (checks servers, by connections that are in no table) |
+//! | the gateway | `upstream` (connects clients to servers), `relay` (hands on what each leg sends and what happens to it), `batch` (receives of several legs before it sends), `splice` (the same in bulk, within the kernel), `routes`, `health` (checks servers, by connections that are in no table) |
 //! | effects on others | `effects`, `initiators` (endings that another connection asked for) |
 //! | other processes | `worker_link`, `ask` and `queries` (what a client asks of all workers), `tickets`, `service` (the service manager) |
 //! | deadlines | `timers` |
@@ -29,6 +29,9 @@ mod accept_tests;
 mod admin;
 mod ask;
 mod audit;
+mod batch;
+#[cfg(test)]
+mod batch_tests;
 mod close;
 #[cfg(test)]
 mod close_tests;
@@ -94,6 +97,7 @@ use crate::core::table::{Key, Table};
 use crate::core::time::Span;
 use crate::net::{Address, Fatal, Kernel, Ready, Token};
 use crate::protocol::Scratch;
+use batch::Batch;
 use connection::Connection;
 use context::Context;
 pub use inspect::{ConnSnapshot, DebugView, Ended, NoReload, ServerSnapshot};
@@ -128,7 +132,8 @@ pub struct Reactor<K: Kernel> {
     ready: Vec<Ready>,
     /// Each list that is being made holds a clone of it: their number is bounded.
     list_permits: Rc<()>,
-    read_buffer: ReadBuffer<READ_BUFFER_BYTES>,
+    read_buffer: ReadBuffer<{ READ_BUFFER_BYTES + batch::BYTES_MAX }>,
+    batch: Batch,
     /// Replies of the connection that is being driven, before they are sent in one call.
     replies: Vec<u8>,
     scratch: Scratch,
@@ -159,6 +164,7 @@ impl<K: Kernel> Reactor<K> {
             ready: Vec::with_capacity(1024),
             list_permits: Rc::new(()),
             read_buffer: ReadBuffer::new(),
+            batch: Batch::new(),
             replies: Vec::new(),
             scratch: Scratch::default(),
             frames: Frames::default(),
@@ -202,6 +208,7 @@ impl<K: Kernel> Reactor<K> {
         for event in ready.drain(..) {
             self.dispatch(event);
         }
+        self.send_batch();
         self.ready = ready;
         // A bounded share of the turn, whatever is asked there.
         self.serve_admin();
@@ -266,7 +273,10 @@ impl<K: Kernel> Reactor<K> {
                 self.cx.work.begin_serving();
                 self.on_ready(key, event.readiness);
             }
-            Source::Check(number) => self.on_check_ready(number, event.readiness),
+            Source::Check(number) => {
+                self.send_batch();
+                self.on_check_ready(number, event.readiness);
+            }
             Source::Signals | Source::Aside | Source::Supervisor | Source::Listener(_) => {}
         }
     }

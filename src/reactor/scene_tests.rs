@@ -129,6 +129,12 @@ impl Scene {
         world.act(conn, Side::Theirs, |sock, now, out| sock.close(CloseHow::Plain, now, out));
     }
 
+    /// A peer closes its socket with a reset.
+    pub(super) fn abort(&self, conn: usize) {
+        let world = &mut self.stage.borrow_mut().world;
+        world.act(conn, Side::Theirs, |sock, now, out| sock.close(CloseHow::Reset, now, out));
+    }
+
     /// Whether the server's FIN has come, behind all that was received.
     pub(super) fn is_closed(&self, conn: usize) -> bool {
         let world = &mut self.stage.borrow_mut().world;

@@ -41,7 +41,8 @@ impl<K: Kernel> Reactor<K> {
         else {
             return false;
         };
-        let spliced = self.cx.kernel.splice(&from.stream, &to.stream, self.read_buffer.room());
+        let spliced =
+            self.cx.kernel.splice(&from.stream, &to.stream, self.read_buffer.room::<READ_BUFFER_BYTES>(0));
         let (received, sent) = spliced.counts();
         self.cx.work.charge(match received {
             0 => cost::CALL,

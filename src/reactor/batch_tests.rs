@@ -1,0 +1,218 @@
+//! What is received in a batch, and what comes behind it, on the simulated kernel.
+
+use super::READ_BUFFER_BYTES;
+use super::batch::{BYTES_MAX, MESSAGES_MAX};
+use super::scene_tests::{ECHO, Scene};
+use crate::core::end::Leg;
+use crate::core::table::Key;
+use crate::core::time::Duration;
+use crate::net::{Kernel as _, Readiness};
+
+/// A gateway, and clients that are connected to the server behind it.
+struct Gateway {
+    scene: Scene,
+    /// The two connections of each pair, as numbers of the simulation: that of the client, and that to the server.
+    pairs: Vec<[usize; 2]>,
+}
+
+impl Gateway {
+    fn new(pairs: usize) -> Self {
+        let mut scene = Scene::listening(&["tcp://127.0.0.1:7000?upstream=10.9.9.9:9000"]);
+        scene.add_upstream("10.9.9.9:9000");
+        scene.crowd(ECHO, pairs);
+        scene.come_to_rest();
+        let number = |key| scene.reactor.table.get(key).unwrap().stream.conn();
+        let pairs = scene.reactor.cx.pairs.iter();
+        let pairs = pairs.map(|pair| [Leg::Client, Leg::Upstream].map(|leg| number(pair.leg(leg).unwrap())));
+        let pairs = pairs.collect();
+        Self { scene, pairs }
+    }
+
+    /// Waits until `count` connections are ready, and have these flags. Nothing is done about them.
+    fn poll(&mut self, count: usize, flags: Readiness) -> Vec<(Key, Readiness)> {
+        let mut ready: Vec<(Key, Readiness)> = Vec::new();
+        for _ in 0..1000 {
+            if ready.iter().filter(|(_, readiness)| readiness.has(flags)).count() == count {
+                assert_eq!(ready.len(), count);
+                return ready;
+            }
+            let mut brought = Vec::new();
+            self.scene.reactor.cx.kernel.poll(Some(Duration::from_millis(100)), &mut brought).unwrap();
+            for event in brought {
+                let key = Key::from_token(event.token);
+                match ready.iter_mut().find(|(known, _)| *known == key) {
+                    Some((_, readiness)) => *readiness = *readiness | event.readiness,
+                    None => ready.push((key, event.readiness)),
+                }
+            }
+        }
+        panic!("{ready:?}");
+    }
+
+    /// Lets time pass. What becomes ready is forgotten.
+    fn poll_for(&mut self, time: Duration) {
+        let end = self.scene.reactor.cx.kernel.now() + time;
+        while self.scene.reactor.cx.kernel.now() < end {
+            self.scene.reactor.cx.kernel.poll(Some(time), &mut Vec::new()).unwrap();
+        }
+    }
+
+    fn spliced(&self) -> u64 {
+        let counters = &self.scene.reactor.cx.observer.counters.listeners[ECHO];
+        counters.upstream.as_ref().unwrap().spliced_bytes
+    }
+
+    /// Bytes received of clients, and sent to servers.
+    fn bytes(&self) -> [u64; 2] {
+        let counters = &self.scene.reactor.cx.observer.counters.listeners[ECHO];
+        [counters.traffic.bytes_in, counters.upstream.as_ref().unwrap().traffic.bytes_out]
+    }
+}
+
+#[test]
+fn all_is_received_before_any_of_it_is_sent() {
+    let mut gateway = Gateway::new(3);
+    for (pair, text) in gateway.pairs.iter().zip(["one", "two", "three"]) {
+        gateway.scene.send(pair[0], text);
+    }
+    for (key, readiness) in gateway.poll(3, Readiness::READABLE) {
+        gateway.scene.reactor.on_ready(key, readiness);
+    }
+    assert_eq!(gateway.bytes(), [11, 0]);
+    gateway.scene.reactor.send_batch();
+    assert_eq!(gateway.bytes(), [11, 11]);
+    gateway.scene.come_to_rest();
+    for (pair, text) in gateway.pairs.iter().zip(["one", "two", "three"]) {
+        assert_eq!(gateway.scene.recv(pair[1]), text.as_bytes());
+    }
+    // Nor does a turn leave any of it behind.
+    gateway.scene.send(gateway.pairs[0][0], "more");
+    gateway.scene.come_to_rest();
+    assert_eq!(gateway.scene.recv(gateway.pairs[0][1]), b"more");
+}
+
+#[test]
+fn whatever_else_is_reported_comes_behind_the_batch() {
+    let mut gateway = Gateway::new(2);
+    gateway.scene.send(gateway.pairs[0][0], "one");
+    let first = gateway.poll(1, Readiness::READABLE);
+    gateway.scene.send(gateway.pairs[1][0], "last");
+    gateway.scene.finish(gateway.pairs[1][0]);
+    let second = gateway.poll(1, Readiness::READ_CLOSED);
+    gateway.scene.reactor.on_ready(first[0].0, first[0].1);
+    assert_eq!(gateway.bytes(), [3, 0]);
+    gateway.scene.reactor.on_ready(second[0].0, second[0].1);
+    assert_eq!(gateway.bytes(), [7, 7]);
+    gateway.scene.come_to_rest();
+    let received = gateway.pairs.iter().map(|pair| gateway.scene.recv(pair[1]));
+    assert_eq!(received.collect::<Vec<_>>(), [&b"one"[..], b"last"]);
+    assert!(gateway.scene.is_closed(gateway.pairs[1][1]), "the FIN is behind the last byte");
+}
+
+#[test]
+fn a_batch_takes_so_many_messages_and_so_many_bytes() {
+    let mut gateway = Gateway::new(MESSAGES_MAX + 1);
+    for pair in &gateway.pairs {
+        gateway.scene.send(pair[0], "x");
+    }
+    let ready = gateway.poll(MESSAGES_MAX + 1, Readiness::READABLE);
+    let sent = ready.into_iter().map(|(key, readiness)| {
+        gateway.scene.reactor.on_ready(key, readiness);
+        gateway.bytes()[1]
+    });
+    let mut expected = [0; MESSAGES_MAX + 1];
+    expected[MESSAGES_MAX - 1..].fill(MESSAGES_MAX as u64);
+    assert_eq!(sent.collect::<Vec<_>>(), expected);
+    gateway.scene.reactor.send_batch();
+
+    let before = gateway.bytes();
+    gateway.scene.send_bytes(gateway.pairs[0][0], &[b'x'; BYTES_MAX]);
+    let ready = gateway.poll(1, Readiness::READABLE);
+    gateway.scene.reactor.on_ready(ready[0].0, ready[0].1);
+    assert_eq!(gateway.bytes(), before.map(|bytes| bytes + BYTES_MAX as u64));
+}
+
+#[test]
+fn each_gets_what_its_partner_has_sent_and_nothing_else() {
+    const PAIRS: usize = MESSAGES_MAX + 1;
+    let mut gateway = Gateway::new(PAIRS);
+    let text = |pair: usize, side: usize, round: usize| {
+        let length = 1 + (pair * 97 + side * 31 + round * 811) % 3000;
+        let byte = u8::try_from((pair * 2 + side + round) % 251).unwrap();
+        vec![byte; length]
+    };
+    for round in 0..5 {
+        for (pair, ends) in gateway.pairs.iter().enumerate() {
+            ends.iter().enumerate().for_each(|(side, &end)| {
+                gateway.scene.send_bytes(end, &text(pair, side, round));
+            });
+        }
+        for (key, readiness) in gateway.poll(2 * PAIRS, Readiness::READABLE) {
+            gateway.scene.reactor.on_ready(key, readiness);
+        }
+        gateway.scene.reactor.send_batch();
+        gateway.scene.pass(Duration::from_secs(1));
+        for (pair, ends) in gateway.pairs.iter().enumerate() {
+            for (side, &end) in ends.iter().enumerate() {
+                assert!(gateway.scene.recv(end) == text(pair, 1 - side, round), "{pair} {side} {round}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_server_has_said_comes_although_it_takes_nothing_any_more() {
+    let mut gateway = Gateway::new(1);
+    let [client, server] = gateway.pairs[0];
+    gateway.scene.send(client, "request");
+    gateway.scene.send(server, "no room");
+    let ready = gateway.poll(2, Readiness::READABLE);
+    // Behind what the poller has told already.
+    gateway.scene.abort(server);
+    gateway.poll(1, Readiness::ERROR);
+    for (key, readiness) in ready {
+        gateway.scene.reactor.on_ready(key, readiness);
+    }
+    gateway.scene.reactor.send_batch();
+    gateway.scene.come_to_rest();
+    assert_eq!(gateway.scene.recv(client), b"no room");
+}
+
+#[test]
+fn an_end_of_file_in_the_place_of_bytes_is_told_at_once() {
+    let mut gateway = Gateway::new(1);
+    let [client, server] = gateway.pairs[0];
+    gateway.scene.send(client, "last");
+    let ready = gateway.poll(1, Readiness::READABLE);
+    // They were read for another reason, and then the FIN has come.
+    gateway.scene.reactor.read_once_more(ready[0].0);
+    gateway.scene.finish(client);
+    gateway.poll(1, Readiness::READ_CLOSED);
+    gateway.scene.reactor.on_ready(ready[0].0, ready[0].1);
+    assert_eq!(gateway.scene.reactor.inspect().mistakes(), [""; 0]);
+    gateway.scene.come_to_rest();
+    assert_eq!(gateway.scene.recv(server), b"last");
+    assert!(gateway.scene.is_closed(server));
+}
+
+#[test]
+fn what_does_not_fit_into_one_receive_is_read_to_its_end() {
+    const BYTES: usize = 2 * READ_BUFFER_BYTES;
+    let mut gateway = Gateway::new(1);
+    let [client, server] = gateway.pairs[0];
+    gateway.scene.send(client, "first");
+    gateway.scene.come_to_rest();
+    gateway.scene.send_bytes(client, &vec![b'x'; BYTES]);
+    let ready = gateway.poll(1, Readiness::READABLE);
+    gateway.poll_for(Duration::from_secs(1));
+    gateway.scene.reactor.on_ready(ready[0].0, ready[0].1);
+    assert_eq!(gateway.bytes()[0], (b"first".len() + BYTES) as u64);
+    gateway.scene.come_to_rest();
+    assert_eq!(gateway.scene.recv(server).len(), b"first".len() + BYTES);
+    // It is in bulk now, and not received from.
+    let before = gateway.spliced();
+    gateway.scene.send_bytes(client, &vec![b'x'; BYTES]);
+    gateway.poll_for(Duration::from_secs(1));
+    gateway.scene.reactor.on_ready(ready[0].0, ready[0].1);
+    assert_eq!(gateway.spliced() - before, BYTES as u64);
+}

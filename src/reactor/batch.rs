@@ -6,53 +6,10 @@
 
 use super::Reactor;
 use super::connection::Reading;
+use super::parts::batch::Message;
 use crate::core::end::Leg;
 use crate::core::table::Key;
 use crate::net::Kernel;
-use std::ops::Range;
-
-/// Messages in a batch at most: the first is to wait for microseconds only.
-pub(super) const MESSAGES_MAX: usize = 16;
-/// Bytes of a batch behind which it has no room for another message.
-pub(super) const BYTES_MAX: usize = 16 * 1024;
-/// Each message begins with a cache line.
-const ALIGNMENT: usize = 64;
-
-/// What has been received and is to be sent on, in that order. Its bytes are in the read buffer.
-pub(super) struct Batch {
-    messages: Vec<Message>,
-    /// Where the next message begins.
-    end: usize,
-}
-
-/// What one receive of a leg has brought.
-struct Message {
-    from: Key,
-    leg: Leg,
-    /// Whether it goes to the partner: otherwise it is counted as lost.
-    is_wanted: bool,
-    bytes: Range<usize>,
-}
-
-impl Batch {
-    pub(super) fn new() -> Self {
-        Self { messages: Vec::with_capacity(MESSAGES_MAX), end: 0 }
-    }
-
-    pub(super) const fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-
-    fn add(&mut self, from: Key, leg: Leg, is_wanted: bool, count: usize) {
-        let end = self.end + count;
-        self.messages.push(Message { from, leg, is_wanted, bytes: self.end..end });
-        self.end = end.next_multiple_of(ALIGNMENT);
-    }
-
-    fn has_room(&self) -> bool {
-        self.messages.len() < MESSAGES_MAX && self.end < BYTES_MAX
-    }
-}
 
 impl<K: Kernel> Reactor<K> {
     /// Receives what a leg at rest has sent. It is sent on with the rest of the batch.
@@ -61,7 +18,7 @@ impl<K: Kernel> Reactor<K> {
         let Some(leg) = conn.leg else { return };
         conn.reading = Reading::Ready;
         let mut budget = self.cx.settings.turn.read_bytes;
-        let received = self.cx.read(key, conn, self.read_buffer.room(self.batch.end), &mut budget);
+        let received = self.cx.read(key, conn, self.read_buffer.room(self.batch.end()), &mut budget);
         let Some(count) = received else {
             self.send_batch();
             return self.settle();
@@ -96,11 +53,11 @@ impl<K: Kernel> Reactor<K> {
     #[inline(never)]
     fn send_messages(&mut self) {
         let buffer = std::mem::take(&mut self.read_buffer);
-        let mut messages = std::mem::take(&mut self.batch.messages);
+        let mut messages = self.batch.take();
         for Message { from, leg, is_wanted, bytes } in messages.drain(..) {
             self.relay(from, leg, is_wanted, &buffer[bytes]);
         }
-        self.batch = Batch { messages, end: 0 };
+        self.batch.put_back(messages);
         self.read_buffer = buffer;
     }
 }

@@ -1,7 +1,7 @@
 //! What is received in a batch, and what comes behind it, on the simulated kernel.
 
 use super::READ_BUFFER_BYTES;
-use super::batch::{BYTES_MAX, MESSAGES_MAX};
+use super::parts::batch::{BYTES_MAX, MESSAGES_MAX};
 use super::scene_tests::{ECHO, Scene};
 use crate::core::end::Leg;
 use crate::core::table::Key;

@@ -97,10 +97,10 @@ use crate::core::table::{Key, Table};
 use crate::core::time::Span;
 use crate::net::{Address, Fatal, Kernel, Ready, Token};
 use crate::protocol::Scratch;
-use batch::Batch;
 use connection::Connection;
 use context::Context;
 pub use inspect::{ConnSnapshot, DebugView, Ended, NoReload, ServerSnapshot};
+use parts::batch::{BYTES_MAX as BATCH_BYTES_MAX, Batch};
 use parts::checks::number_of;
 pub use parts::lifecycle::{Drained, Reload, Requested};
 pub use parts::places::{admin_connections_max, checks_max};
@@ -132,7 +132,7 @@ pub struct Reactor<K: Kernel> {
     ready: Vec<Ready>,
     /// Each list that is being made holds a clone of it: their number is bounded.
     list_permits: Rc<()>,
-    read_buffer: ReadBuffer<{ READ_BUFFER_BYTES + batch::BYTES_MAX }>,
+    read_buffer: ReadBuffer<{ READ_BUFFER_BYTES + BATCH_BYTES_MAX }>,
     batch: Batch,
     /// Replies of the connection that is being driven, before they are sent in one call.
     replies: Vec<u8>,

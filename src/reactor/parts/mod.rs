@@ -6,6 +6,7 @@ pub(super) mod ask;
 pub(super) mod asks;
 pub(super) mod audits;
 pub(super) mod balance;
+pub(super) mod batch;
 pub(super) mod check;
 pub(super) mod checks;
 pub(super) mod cold_pair;

@@ -108,13 +108,13 @@ impl<const LEN: usize> ReadBuffer<LEN> {
         Self(Some(Box::new(Pages([0; LEN]))))
     }
 
-    /// Room for one receive behind `kept` bytes. Its length is known where this is compiled.
+    /// Room for one receive from `offset` on. Its length is known where this is compiled.
     ///
     /// # Panics
-    /// If so much is not there behind them, or it was taken out.
-    pub fn room<const ROOM: usize>(&mut self, kept: usize) -> &mut [u8; ROOM] {
+    /// If fewer than `ROOM` bytes are there, or all of it was taken out.
+    pub fn room<const ROOM: usize>(&mut self, offset: usize) -> &mut [u8; ROOM] {
         let pages = self.0.as_deref_mut().expect("the buffer is put back before the next receive");
-        pages.0[kept..].first_chunk_mut().expect("no more is kept than leaves room for a receive")
+        pages.0[offset..].first_chunk_mut().expect("the offset leaves room for a receive")
     }
 }
 

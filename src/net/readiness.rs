@@ -62,11 +62,6 @@ impl Readiness {
         self.has(Self(Self::READ_CLOSED.0 | Self::WRITE_CLOSED.0 | Self::ERROR.0))
     }
 
-    /// Whether it is input, and at most room for output besides.
-    pub fn is_input_alone(self) -> bool {
-        self.without(Self::WRITABLE).is_input()
-    }
-
     /// Whether it is no more than input.
     #[inline]
     pub fn is_input(self) -> bool {

@@ -1,63 +1,82 @@
-//! Batches: all that several legs have sent is received before any of it is sent on. What the kernel does for a receive and what
-//! it does for a send do not fit into the nearest caches of a processor together: in turns, each drives the other out.
+//! Batches: one receive from each of several legs, and only then what they have brought is sent on. The kernel's code for a
+//! receive and its code for a send do not fit into the L1 and L2 caches of a processor together: done alternately, each evicts
+//! the other.
 //!
-//! In a batch are bytes of legs at rest, of which the poller reports nothing but input. Whatever else it reports is looked at
-//! behind the batch: everything happens in the order in which it is reported, but for these receives, which are earlier.
+//! In a batch are receives of legs at rest of which the poller reports nothing but input, and which that receive has emptied.
+//! Whatever else is done follows behind the batch. So everything happens in the order in which the poller reports it, but for
+//! the receives themselves.
 
-use super::Reactor;
 use super::connection::Reading;
-use super::parts::batch::Message;
+use super::parts::batch::Chunk;
+use super::{RECEIVE_BYTES_MAX, Reactor};
 use crate::core::end::Leg;
 use crate::core::table::Key;
 use crate::net::Kernel;
+use crate::transport::Received;
 
 impl<K: Kernel> Reactor<K> {
-    /// Receives what a leg at rest has sent. It is sent on with the rest of the batch.
-    pub(super) fn receive_in_batch(&mut self, key: Key) {
+    /// Receives once from a leg at rest. What that brings is sent on with the batch; anything but bytes takes effect behind it.
+    pub(super) fn receive_in_batch(&mut self, key: Key, leg: Leg) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        let Some(leg) = conn.leg else { return };
         conn.reading = Reading::Ready;
-        let mut budget = self.cx.settings.turn.read_bytes;
-        let received = self.cx.read(key, conn, self.read_buffer.room(self.batch.end()), &mut budget);
-        let Some(count) = received else {
-            self.send_batch();
-            return self.settle();
-        };
-        let goes_on = conn.reading.pending();
-        self.batch.add(key, leg, true, count);
-        if goes_on || !self.batch.has_room() {
-            self.send_batch();
-        }
-        if goes_on {
-            self.read(key);
-            self.settle();
+        let window = self.cx.receive_window();
+        let room = &mut self.read_buffer.room::<RECEIVE_BYTES_MAX>(self.batch.end())[..window];
+        match self.cx.recv(key, conn, room) {
+            Received::Bytes { count, wire, short } => {
+                self.cx.on_bytes(key, conn, wire, short);
+                let has_more = conn.reading.pending();
+                self.batch.add(key, leg, count);
+                if has_more {
+                    self.send_batch();
+                    let budget = self.cx.settings.turn.read_bytes;
+                    self.read_within(key, budget.saturating_sub(count));
+                    self.settle();
+                } else if !self.batch.has_room() {
+                    self.send_batch();
+                }
+            }
+            nothing
+            @ (Received::Eof | Received::WouldBlock | Received::Interrupted | Received::Failed(_)) => {
+                self.send_batch();
+                if let Some(conn) = self.table.get_mut(key)
+                    && self.cx.on_no_bytes(key, conn, nothing).is_continue()
+                {
+                    self.read(key);
+                }
+                self.settle();
+            }
         }
     }
 
-    /// Sends what has been received in the batch, and does what follows from that.
+    /// Sends on what the batch has, and does what follows from that. What is done next has a share of work of its own.
     #[inline]
     pub(super) fn send_batch(&mut self) {
         if !self.batch.is_empty() {
-            self.send_messages();
-            // Only now: what one message leads to must not end those that another is from or for.
+            self.send_chunks();
+            // After all sends: it may remove a connection that another chunk of the batch comes from or goes to.
             self.settle();
+            self.cx.work.begin_serving();
         }
     }
 
-    /// Sends on what has been received of a leg, on its own: the batch is empty.
-    pub(super) fn send_at_once(&mut self, from: Key, leg: Leg, is_wanted: bool, count: usize) {
-        self.batch.add(from, leg, is_wanted, count);
-        self.send_messages();
+    /// Sends on what one receive from a leg has brought, as a batch of its own.
+    pub(super) fn send_alone(&mut self, from: Key, leg: Leg, count: usize) {
+        debug_assert!(self.batch.is_empty(), "its bytes are at the beginning of the read buffer");
+        self.batch.add(from, leg, count);
+        self.send_chunks();
     }
 
     #[inline(never)]
-    fn send_messages(&mut self) {
+    fn send_chunks(&mut self) {
         let buffer = std::mem::take(&mut self.read_buffer);
-        let mut messages = self.batch.take();
-        for Message { from, leg, is_wanted, bytes } in messages.drain(..) {
+        let mut chunks = self.batch.take();
+        for Chunk { from, leg, bytes } in chunks.drain(..) {
+            // Asked only now: a send before it may have found its source broken.
+            let source = self.table.get(from);
+            let is_wanted = source.is_some_and(|conn| conn.takes_more() && !self.cx.is_cut_off(conn));
             self.relay(from, leg, is_wanted, &buffer[bytes]);
         }
-        self.batch.put_back(messages);
+        self.batch.put_back(chunks);
         self.read_buffer = buffer;
     }
 }

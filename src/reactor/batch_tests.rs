@@ -1,12 +1,12 @@
 //! What is received in a batch, and what comes behind it, on the simulated kernel.
 
-use super::READ_BUFFER_BYTES;
-use super::parts::batch::{BYTES_MAX, MESSAGES_MAX};
+use super::RECEIVE_BYTES_MAX;
+use super::parts::batch::{BYTES_MAX, CHUNKS_MAX};
 use super::scene_tests::{ECHO, Scene};
 use crate::core::end::Leg;
 use crate::core::table::Key;
 use crate::core::time::Duration;
-use crate::net::{Kernel as _, Readiness};
+use crate::net::{Kernel as _, Readiness, Ready};
 
 /// A gateway, and clients that are connected to the server behind it.
 struct Gateway {
@@ -17,7 +17,12 @@ struct Gateway {
 
 impl Gateway {
     fn new(pairs: usize) -> Self {
-        let mut scene = Scene::listening(&["tcp://127.0.0.1:7000?upstream=10.9.9.9:9000"]);
+        Self::with("forward", pairs)
+    }
+
+    fn with(half_close: &str, pairs: usize) -> Self {
+        let listen = format!("tcp://127.0.0.1:7000?upstream=10.9.9.9:9000&half_close={half_close}");
+        let mut scene = Scene::listening(&[&listen]);
         scene.add_upstream("10.9.9.9:9000");
         scene.crowd(ECHO, pairs);
         scene.come_to_rest();
@@ -29,20 +34,19 @@ impl Gateway {
     }
 
     /// Waits until `count` connections are ready, and have these flags. Nothing is done about them.
-    fn poll(&mut self, count: usize, flags: Readiness) -> Vec<(Key, Readiness)> {
-        let mut ready: Vec<(Key, Readiness)> = Vec::new();
+    fn poll(&mut self, count: usize, flags: Readiness) -> Vec<Ready> {
+        let mut ready: Vec<Ready> = Vec::new();
         for _ in 0..1000 {
-            if ready.iter().filter(|(_, readiness)| readiness.has(flags)).count() == count {
+            if ready.iter().filter(|event| event.readiness.has(flags)).count() == count {
                 assert_eq!(ready.len(), count);
                 return ready;
             }
             let mut brought = Vec::new();
             self.scene.reactor.cx.kernel.poll(Some(Duration::from_millis(100)), &mut brought).unwrap();
             for event in brought {
-                let key = Key::from_token(event.token);
-                match ready.iter_mut().find(|(known, _)| *known == key) {
-                    Some((_, readiness)) => *readiness = *readiness | event.readiness,
-                    None => ready.push((key, event.readiness)),
+                match ready.iter_mut().find(|known| known.token == event.token) {
+                    Some(known) => known.readiness = known.readiness | event.readiness,
+                    None => ready.push(event),
                 }
             }
         }
@@ -75,8 +79,8 @@ fn all_is_received_before_any_of_it_is_sent() {
     for (pair, text) in gateway.pairs.iter().zip(["one", "two", "three"]) {
         gateway.scene.send(pair[0], text);
     }
-    for (key, readiness) in gateway.poll(3, Readiness::READABLE) {
-        gateway.scene.reactor.on_ready(key, readiness);
+    for event in gateway.poll(3, Readiness::READABLE) {
+        gateway.scene.reactor.dispatch(event);
     }
     assert_eq!(gateway.bytes(), [11, 0]);
     gateway.scene.reactor.send_batch();
@@ -99,9 +103,9 @@ fn whatever_else_is_reported_comes_behind_the_batch() {
     gateway.scene.send(gateway.pairs[1][0], "last");
     gateway.scene.finish(gateway.pairs[1][0]);
     let second = gateway.poll(1, Readiness::READ_CLOSED);
-    gateway.scene.reactor.on_ready(first[0].0, first[0].1);
+    gateway.scene.reactor.dispatch(first[0]);
     assert_eq!(gateway.bytes(), [3, 0]);
-    gateway.scene.reactor.on_ready(second[0].0, second[0].1);
+    gateway.scene.reactor.dispatch(second[0]);
     assert_eq!(gateway.bytes(), [7, 7]);
     gateway.scene.come_to_rest();
     let received = gateway.pairs.iter().map(|pair| gateway.scene.recv(pair[1]));
@@ -111,33 +115,33 @@ fn whatever_else_is_reported_comes_behind_the_batch() {
 
 #[test]
 fn a_batch_takes_so_many_messages_and_so_many_bytes() {
-    let mut gateway = Gateway::new(MESSAGES_MAX + 1);
+    let mut gateway = Gateway::new(CHUNKS_MAX + 1);
     for pair in &gateway.pairs {
         gateway.scene.send(pair[0], "x");
     }
-    let ready = gateway.poll(MESSAGES_MAX + 1, Readiness::READABLE);
-    let sent = ready.into_iter().map(|(key, readiness)| {
-        gateway.scene.reactor.on_ready(key, readiness);
+    let ready = gateway.poll(CHUNKS_MAX + 1, Readiness::READABLE);
+    let sent = ready.into_iter().map(|event| {
+        gateway.scene.reactor.dispatch(event);
         gateway.bytes()[1]
     });
-    let mut expected = [0; MESSAGES_MAX + 1];
-    expected[MESSAGES_MAX - 1..].fill(MESSAGES_MAX as u64);
+    let mut expected = [0; CHUNKS_MAX + 1];
+    expected[CHUNKS_MAX - 1..].fill(CHUNKS_MAX as u64);
     assert_eq!(sent.collect::<Vec<_>>(), expected);
     gateway.scene.reactor.send_batch();
 
     let before = gateway.bytes();
     gateway.scene.send_bytes(gateway.pairs[0][0], &[b'x'; BYTES_MAX]);
     let ready = gateway.poll(1, Readiness::READABLE);
-    gateway.scene.reactor.on_ready(ready[0].0, ready[0].1);
+    gateway.scene.reactor.dispatch(ready[0]);
     assert_eq!(gateway.bytes(), before.map(|bytes| bytes + BYTES_MAX as u64));
 }
 
 #[test]
 fn each_gets_what_its_partner_has_sent_and_nothing_else() {
-    const PAIRS: usize = MESSAGES_MAX + 1;
+    const PAIRS: usize = CHUNKS_MAX + 1;
     let mut gateway = Gateway::new(PAIRS);
     let text = |pair: usize, side: usize, round: usize| {
-        let length = 1 + (pair * 97 + side * 31 + round * 811) % 3000;
+        let length = 1 + (pair * 97 + side * 31 + round * 811) % 250;
         let byte = u8::try_from((pair * 2 + side + round) % 251).unwrap();
         vec![byte; length]
     };
@@ -147,8 +151,8 @@ fn each_gets_what_its_partner_has_sent_and_nothing_else() {
                 gateway.scene.send_bytes(end, &text(pair, side, round));
             });
         }
-        for (key, readiness) in gateway.poll(2 * PAIRS, Readiness::READABLE) {
-            gateway.scene.reactor.on_ready(key, readiness);
+        for event in gateway.poll(2 * PAIRS, Readiness::READABLE) {
+            gateway.scene.reactor.dispatch(event);
         }
         gateway.scene.reactor.send_batch();
         gateway.scene.pass(Duration::from_secs(1));
@@ -161,43 +165,106 @@ fn each_gets_what_its_partner_has_sent_and_nothing_else() {
 }
 
 #[test]
-fn what_a_server_has_said_comes_although_it_takes_nothing_any_more() {
-    let mut gateway = Gateway::new(1);
-    let [client, server] = gateway.pairs[0];
-    gateway.scene.send(client, "request");
-    gateway.scene.send(server, "no room");
-    let ready = gateway.poll(2, Readiness::READABLE);
-    // Behind what the poller has told already.
-    gateway.scene.abort(server);
-    gateway.poll(1, Readiness::ERROR);
-    for (key, readiness) in ready {
-        gateway.scene.reactor.on_ready(key, readiness);
+fn what_a_broken_side_had_said_comes_and_nothing_is_sent_to_it() {
+    // Which side is broken; whether what it has said is looked at first; whether that is delivered.
+    for (broken, is_first, is_delivered) in [
+        (Leg::Upstream, true, true),
+        (Leg::Upstream, false, true),
+        (Leg::Client, true, true),
+        (Leg::Client, false, false),
+    ] {
+        let mut gateway = Gateway::new(1);
+        let [client, server] = gateway.pairs[0];
+        gateway.scene.send(client, "request");
+        let of_client = gateway.poll(1, Readiness::READABLE)[0];
+        gateway.scene.send(server, "no room");
+        let of_server = gateway.poll(1, Readiness::READABLE)[0];
+        // Behind what the poller has told already.
+        gateway.scene.abort(if broken == Leg::Client { client } else { server });
+        gateway.poll(1, Readiness::ERROR);
+        let mut ready = [of_client, of_server];
+        if is_first != (broken == Leg::Client) {
+            ready.reverse();
+        }
+        for event in ready {
+            gateway.scene.reactor.dispatch(event);
+        }
+        gateway.scene.reactor.send_batch();
+        gateway.scene.come_to_rest();
+        let (other, said) = if broken == Leg::Client { (server, "request") } else { (client, "no room") };
+        let expected = if is_delivered { said } else { "" };
+        assert_eq!(gateway.scene.recv(other), expected.as_bytes(), "{broken:?} {is_first}");
     }
-    gateway.scene.reactor.send_batch();
-    gateway.scene.come_to_rest();
-    assert_eq!(gateway.scene.recv(client), b"no room");
 }
 
 #[test]
-fn an_end_of_file_in_the_place_of_bytes_is_told_at_once() {
+fn an_end_of_file_in_the_place_of_bytes_is_behind_the_batch() {
+    for half_close in ["forward", "end"] {
+        let mut gateway = Gateway::with(half_close, 1);
+        let [client, server] = gateway.pairs[0];
+        gateway.scene.send(client, "last");
+        let stale = gateway.poll(1, Readiness::READABLE)[0];
+        // They were read for another reason, and then the FIN has come.
+        gateway.scene.reactor.read_once_more(Key::from_token(stale.token));
+        gateway.scene.finish(client);
+        gateway.poll(1, Readiness::READ_CLOSED);
+        gateway.scene.send(server, "answer");
+        let answer = gateway.poll(1, Readiness::READABLE)[0];
+        gateway.scene.reactor.dispatch(answer);
+        gateway.scene.reactor.dispatch(stale);
+        assert_eq!(gateway.scene.reactor.inspect().mistakes(), [""; 0]);
+        gateway.scene.come_to_rest();
+        assert_eq!(gateway.scene.recv(client), b"answer", "{half_close}");
+        assert_eq!(gateway.scene.recv(server), b"last");
+        assert!(gateway.scene.is_closed(server));
+    }
+}
+
+#[test]
+fn a_batch_is_not_paid_for_by_those_behind_it() {
+    let mut gateway = Gateway::new(CHUNKS_MAX);
+    let (last, others) = gateway.pairs.split_last().unwrap();
+    let last = last[0];
+    for pair in others {
+        gateway.scene.send(pair[0], "x");
+    }
+    let batch = gateway.poll(CHUNKS_MAX - 1, Readiness::READABLE);
+    gateway.scene.send(last, "last");
+    gateway.scene.finish(last);
+    let behind = gateway.poll(1, Readiness::READ_CLOSED);
+    for event in batch.into_iter().chain(behind) {
+        gateway.scene.reactor.dispatch(event);
+    }
+    assert!(gateway.scene.reactor.cx.posted.to_resume().is_empty(), "it has its whole share");
+    assert_eq!(gateway.bytes(), [(CHUNKS_MAX - 1 + b"last".len()) as u64; 2]);
+}
+
+#[test]
+fn a_check_finds_the_read_buffer_empty() {
     let mut gateway = Gateway::new(1);
-    let [client, server] = gateway.pairs[0];
-    gateway.scene.send(client, "last");
+    gateway.scene.send(gateway.pairs[0][0], "one");
     let ready = gateway.poll(1, Readiness::READABLE);
-    // They were read for another reason, and then the FIN has come.
-    gateway.scene.reactor.read_once_more(ready[0].0);
-    gateway.scene.finish(client);
-    gateway.poll(1, Readiness::READ_CLOSED);
-    gateway.scene.reactor.on_ready(ready[0].0, ready[0].1);
-    assert_eq!(gateway.scene.reactor.inspect().mistakes(), [""; 0]);
-    gateway.scene.come_to_rest();
-    assert_eq!(gateway.scene.recv(server), b"last");
-    assert!(gateway.scene.is_closed(server));
+    gateway.scene.reactor.dispatch(ready[0]);
+    let token = gateway.scene.reactor.cx.checks.next_token();
+    gateway.scene.reactor.dispatch(Ready { token, readiness: Readiness::READABLE });
+    assert_eq!(gateway.bytes(), [3, 3]);
+}
+
+#[test]
+fn the_first_receive_counts_against_the_budget() {
+    let mut gateway = Gateway::new(1);
+    gateway.scene.reactor.cx.settings.turn.read_bytes = RECEIVE_BYTES_MAX;
+    gateway.scene.send_bytes(gateway.pairs[0][0], &vec![b'x'; 2 * RECEIVE_BYTES_MAX]);
+    let ready = gateway.poll(1, Readiness::READABLE);
+    gateway.poll_for(Duration::from_secs(1));
+    gateway.scene.reactor.dispatch(ready[0]);
+    assert_eq!(gateway.bytes()[0], RECEIVE_BYTES_MAX as u64);
+    assert_eq!(gateway.scene.reactor.cx.posted.to_resume().len(), 1);
 }
 
 #[test]
 fn what_does_not_fit_into_one_receive_is_read_to_its_end() {
-    const BYTES: usize = 2 * READ_BUFFER_BYTES;
+    const BYTES: usize = 2 * RECEIVE_BYTES_MAX;
     let mut gateway = Gateway::new(1);
     let [client, server] = gateway.pairs[0];
     gateway.scene.send(client, "first");
@@ -205,7 +272,7 @@ fn what_does_not_fit_into_one_receive_is_read_to_its_end() {
     gateway.scene.send_bytes(client, &vec![b'x'; BYTES]);
     let ready = gateway.poll(1, Readiness::READABLE);
     gateway.poll_for(Duration::from_secs(1));
-    gateway.scene.reactor.on_ready(ready[0].0, ready[0].1);
+    gateway.scene.reactor.dispatch(ready[0]);
     assert_eq!(gateway.bytes()[0], (b"first".len() + BYTES) as u64);
     gateway.scene.come_to_rest();
     assert_eq!(gateway.scene.recv(server).len(), b"first".len() + BYTES);
@@ -213,6 +280,6 @@ fn what_does_not_fit_into_one_receive_is_read_to_its_end() {
     let before = gateway.spliced();
     gateway.scene.send_bytes(client, &vec![b'x'; BYTES]);
     gateway.poll_for(Duration::from_secs(1));
-    gateway.scene.reactor.on_ready(ready[0].0, ready[0].1);
+    gateway.scene.reactor.dispatch(ready[0]);
     assert_eq!(gateway.spliced() - before, BYTES as u64);
 }

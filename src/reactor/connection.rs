@@ -323,14 +323,14 @@ impl<S> Connection<S> {
         first && there && self.reading != Reading::Failing
     }
 
-    /// Whether it is a leg that was read to its end, is not paused, has nothing to send, and is not in bulk.
-    pub(super) fn is_leg_at_rest(&self) -> bool {
-        self.leg.is_some()
-            && self.buffers.is_none()
+    /// Which leg it is, if it was read to its end, is not paused, has nothing to send, and is not in bulk.
+    pub(super) fn leg_at_rest(&self) -> Option<Leg> {
+        let is_at_rest = self.buffers.is_none()
             && !self.flags.has(Flags::BULK)
             && self.reading == Reading::Drained
             && self.pause == Pause::None
-            && self.life.is_open()
+            && self.life.is_open();
+        self.leg.filter(|_| is_at_rest)
     }
 
     /// Whether a cause of its ending is recorded.
@@ -375,7 +375,7 @@ impl<S> Connection<S> {
             return false;
         }
         let has_room =
-            || self.buffers.as_ref().is_none_or(|buffers| buffers.input.len() < super::READ_BUFFER_BYTES);
+            || self.buffers.as_ref().is_none_or(|buffers| buffers.input.len() < super::RECEIVE_BYTES_MAX);
         // What is left of a broken connection is read when the pause is lifted, behind the frames that wait.
         let heard_anyway = self.output_held() && self.reading != Reading::Failing;
         !self.is_paused() || (heard_anyway && has_room())

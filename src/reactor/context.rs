@@ -113,7 +113,7 @@ pub(super) struct Context<K: Kernel> {
     pub(super) audits: Audits,
 }
 
-/// What the reactor is to do after a connection was driven. Empty between connections.
+/// What the reactor is to do after a connection was driven, or a batch was sent. Empty behind that.
 #[derive(Debug, Default)]
 pub(super) struct Aftermath {
     /// Connections that are over: they leave the table, and their sockets are closed.

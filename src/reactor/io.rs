@@ -6,13 +6,14 @@
 use super::connection::{Flags, Pause, Reading, Session};
 use super::context::{Conn, Context};
 use super::work::cost;
-use super::{READ_BUFFER_BYTES, Reactor};
+use super::{RECEIVE_BYTES_MAX, Reactor};
 use crate::core::conn::Input;
 use crate::core::end::{Detector, Leg, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpState;
 use crate::net::{Kernel, Readiness, SocketError, Stream};
 use crate::transport::Received;
+use std::ops::ControlFlow;
 
 /// Length of the queue above which clients that leave are served at once: otherwise more could come than go.
 const DEPARTURES_MAX: usize = 32 * 1024;
@@ -26,10 +27,12 @@ impl<K: Kernel> Reactor<K> {
             self.cx.observer.counters.stale_events += 1;
             return;
         };
-        if conn.is_leg_at_rest() && readiness.is_input_alone() {
-            return self.receive_in_batch(key);
+        if let Some(leg) = conn.leg_at_rest()
+            && readiness.without(Readiness::WRITABLE).is_input()
+        {
+            return self.receive_in_batch(key, leg);
         }
-        // Whatever else has happened is newer than what was received in the batch.
+        // What follows uses the read buffer, and may remove a connection that the batch is from or for.
         if !self.batch.is_empty() {
             self.send_batch();
             return self.on_ready(key, readiness);
@@ -43,7 +46,11 @@ impl<K: Kernel> Reactor<K> {
     /// Reads a connection and serves what it has sent, until nothing is left, its budget is spent, or output has to move
     /// first.
     pub(super) fn read(&mut self, key: Key) {
-        let mut budget = self.cx.settings.turn.read_bytes;
+        self.read_within(key, self.cx.settings.turn.read_bytes);
+    }
+
+    /// The same within a budget of bytes.
+    pub(super) fn read_within(&mut self, key: Key, mut budget: usize) {
         let mut may_splice = true;
         while let Some(conn) = self.table.get_mut(key) {
             if conn.flags.has(Flags::BULK) && may_splice {
@@ -52,10 +59,9 @@ impl<K: Kernel> Reactor<K> {
                 continue;
             }
             let Some(count) = self.cx.read(key, conn, self.read_buffer.room(0), &mut budget) else { break };
-            let relayed = conn.leg.map(|leg| (leg, conn.takes_more() && !self.cx.is_cut_off(conn)));
             let more = conn.leg.is_none() || conn.reading.pending();
-            if let Some((leg, is_wanted)) = relayed {
-                self.send_at_once(key, leg, is_wanted, count);
+            if let Some(leg) = conn.leg {
+                self.send_alone(key, leg, count);
             } else {
                 // What was heard counts before it is understood.
                 self.relay_beats();
@@ -180,15 +186,14 @@ impl<K: Kernel> Context<K> {
 
     /// Reads, and serves what can be served without the other connections. Returns how many bytes lie in `buffer` that
     /// cannot; to be called again behind those. None: there is nothing left, or something else comes first.
-    pub(super) fn read(
+    fn read(
         &mut self,
         key: Key,
         conn: &mut Conn<K>,
-        buffer: &mut [u8; READ_BUFFER_BYTES],
+        buffer: &mut [u8; RECEIVE_BYTES_MAX],
         budget: &mut usize,
     ) -> Option<usize> {
-        // In a long turn a little is read of everybody: those who have sent little have all of it read.
-        let window = if self.work.is_long() { READ_BYTES_LEAST } else { READ_BUFFER_BYTES };
+        let window = self.receive_window();
         while conn.reading.pending() && conn.may_be_read() {
             if *budget == 0 || self.work.is_over() {
                 self.posted.resume(key, conn);
@@ -200,8 +205,7 @@ impl<K: Kernel> Context<K> {
             match self.recv(key, conn, &mut buffer[..window]) {
                 Received::Bytes { count, wire, short } => {
                     *budget = budget.saturating_sub(count.max(wire));
-                    self.work.charge(cost::RECEIVE + cost::moved(wire));
-                    self.on_received(key, conn, wire, short);
+                    self.on_bytes(key, conn, wire, short);
                     if count == 0 {
                         continue;
                     }
@@ -216,20 +220,55 @@ impl<K: Kernel> Context<K> {
                         }
                     }
                 }
-                Received::WouldBlock if conn.reading != Reading::Failing => {
-                    conn.reading = Reading::Drained;
+                nothing @ (Received::Eof
+                | Received::WouldBlock
+                | Received::Interrupted
+                | Received::Failed(_)) => {
+                    if self.on_no_bytes(key, conn, nothing).is_break() {
+                        break;
+                    }
                 }
-                Received::Interrupted => {}
-                // A broken connection has nothing after its last bytes, whether that shows as end of file or as `WouldBlock`.
-                Received::Eof | Received::WouldBlock => self.on_eof(key, conn),
-                Received::Failed(SocketError::Memory) => {
-                    self.posted.resume(key, conn);
-                    break;
-                }
-                Received::Failed(fault) => self.on_receive_failed(key, conn, fault),
             }
         }
         None
+    }
+
+    /// Bytes that one receive takes. In a long turn a little is read of everybody: those who have sent little have all of it
+    /// read.
+    #[inline]
+    pub(super) const fn receive_window(&self) -> usize {
+        if self.work.is_long() { READ_BYTES_LEAST } else { RECEIVE_BYTES_MAX }
+    }
+
+    /// A receive has brought bytes.
+    #[expect(clippy::inline_always, reason = "its two callers are the hot path")]
+    #[inline(always)]
+    pub(super) fn on_bytes(&mut self, key: Key, conn: &mut Conn<K>, wire: usize, short: bool) {
+        self.work.charge(cost::RECEIVE + cost::moved(wire));
+        self.on_received(key, conn, wire, short);
+    }
+
+    /// A receive has brought no bytes. Whether reading may go on in this turn.
+    pub(super) fn on_no_bytes(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        received: Received,
+    ) -> ControlFlow<()> {
+        match received {
+            Received::WouldBlock if conn.reading != Reading::Failing => {
+                conn.reading = Reading::Drained;
+            }
+            Received::Interrupted | Received::Bytes { .. } => {}
+            // A broken connection has nothing after its last bytes, whether that shows as end of file or as `WouldBlock`.
+            Received::Eof | Received::WouldBlock => self.on_eof(key, conn),
+            Received::Failed(SocketError::Memory) => {
+                self.posted.resume(key, conn);
+                return ControlFlow::Break(());
+            }
+            Received::Failed(fault) => self.on_receive_failed(key, conn, fault),
+        }
+        ControlFlow::Continue(())
     }
 
     /// A receive has failed, and so has the connection.

@@ -112,7 +112,7 @@ use std::rc::Rc;
 pub use unserved::refused_max;
 
 /// Bytes that one receive can take: larger ones cost cache, smaller ones cost calls.
-const READ_BUFFER_BYTES: usize = 64 * 1024;
+const RECEIVE_BYTES_MAX: usize = 64 * 1024;
 
 /// Whether the loop goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,7 +132,7 @@ pub struct Reactor<K: Kernel> {
     ready: Vec<Ready>,
     /// Each list that is being made holds a clone of it: their number is bounded.
     list_permits: Rc<()>,
-    read_buffer: ReadBuffer<{ READ_BUFFER_BYTES + BATCH_BYTES_MAX }>,
+    read_buffer: ReadBuffer<{ RECEIVE_BYTES_MAX + BATCH_BYTES_MAX }>,
     batch: Batch,
     /// Replies of the connection that is being driven, before they are sent in one call.
     replies: Vec<u8>,
@@ -274,6 +274,7 @@ impl<K: Kernel> Reactor<K> {
                 self.on_ready(key, event.readiness);
             }
             Source::Check(number) => {
+                // The check receives into the read buffer.
                 self.send_batch();
                 self.on_check_ready(number, event.readiness);
             }

@@ -9,7 +9,7 @@
 use super::connection::{Flags, Reading};
 use super::context::{Conn, Context};
 use super::work::cost;
-use super::{READ_BUFFER_BYTES, Reactor};
+use super::{RECEIVE_BYTES_MAX, Reactor};
 use crate::core::table::Key;
 use crate::net::{Kernel, Received, Sent, SocketError};
 
@@ -42,7 +42,7 @@ impl<K: Kernel> Reactor<K> {
             return false;
         };
         let spliced =
-            self.cx.kernel.splice(&from.stream, &to.stream, self.read_buffer.room::<READ_BUFFER_BYTES>(0));
+            self.cx.kernel.splice(&from.stream, &to.stream, self.read_buffer.room::<RECEIVE_BYTES_MAX>(0));
         let (received, sent) = spliced.counts();
         self.cx.work.charge(match received {
             0 => cost::CALL,
@@ -72,7 +72,7 @@ impl<K: Kernel> Reactor<K> {
                 self.cx.await_partner(key, conn);
             }
         }
-        received == READ_BUFFER_BYTES
+        received == RECEIVE_BYTES_MAX
     }
 }
 

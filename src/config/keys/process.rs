@@ -110,7 +110,7 @@ pub(super) static TURN: [Key; 2] = [
         kind: Kind::Size { min: 1 << 10, max: 16 << 20, words: &[] },
         default: Default::Same("256KiB"),
         doc: "Most bytes received from one connection in a turn.",
-        why: "Four full reads of the shared buffer: enough to keep a fast sender's link busy, and well \
+        why: "Four full receives: enough to keep a fast sender's link busy, and well \
               under a millisecond of the others' time.",
     },
 ];

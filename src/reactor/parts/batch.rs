@@ -4,61 +4,60 @@ use crate::core::end::Leg;
 use crate::core::table::Key;
 use std::ops::Range;
 
-/// Messages in a batch at most: the first is to wait for microseconds only.
-pub(in crate::reactor) const MESSAGES_MAX: usize = 16;
-/// Bytes of a batch behind which it has no room for another message.
+/// Chunks in a batch at most: the first is to wait for microseconds only.
+pub(in crate::reactor) const CHUNKS_MAX: usize = 16;
+/// A batch of so many bytes takes no further chunk.
 pub(in crate::reactor) const BYTES_MAX: usize = 16 * 1024;
-/// Each message begins with a cache line.
+/// Each chunk begins with a cache line. With a page long ones would be copied faster, but those are soon in bulk.
 const ALIGNMENT: usize = 64;
 
-/// Messages, in the order in which they are to be sent on. Their bytes are in the read buffer.
+/// Chunks, in the order in which they are to be sent on. Their bytes are in the read buffer.
 pub(in crate::reactor) struct Batch {
-    messages: Vec<Message>,
-    /// Where the next message begins.
+    chunks: Vec<Chunk>,
+    /// Where the next chunk begins.
     end: usize,
 }
 
 /// What one receive of a leg has brought.
-pub(in crate::reactor) struct Message {
+pub(in crate::reactor) struct Chunk {
     pub(in crate::reactor) from: Key,
     pub(in crate::reactor) leg: Leg,
-    /// Whether it goes to the partner: otherwise it is counted as lost.
-    pub(in crate::reactor) is_wanted: bool,
     pub(in crate::reactor) bytes: Range<usize>,
 }
 
 impl Batch {
     pub(in crate::reactor) fn new() -> Self {
-        Self { messages: Vec::with_capacity(MESSAGES_MAX), end: 0 }
+        Self { chunks: Vec::with_capacity(CHUNKS_MAX), end: 0 }
     }
 
     pub(in crate::reactor) const fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.chunks.is_empty()
     }
 
     pub(in crate::reactor) const fn has_room(&self) -> bool {
-        self.messages.len() < MESSAGES_MAX && self.end < BYTES_MAX
+        self.chunks.len() < CHUNKS_MAX && self.end < BYTES_MAX
     }
 
-    /// Where the bytes of the next message are to begin.
+    /// Where the bytes of the next chunk are to begin.
     pub(in crate::reactor) const fn end(&self) -> usize {
         self.end
     }
 
-    /// A message was received there.
-    pub(in crate::reactor) fn add(&mut self, from: Key, leg: Leg, is_wanted: bool, count: usize) {
+    /// A chunk was received there.
+    pub(in crate::reactor) fn add(&mut self, from: Key, leg: Leg, count: usize) {
         let end = self.end + count;
-        self.messages.push(Message { from, leg, is_wanted, bytes: self.end..end });
+        self.chunks.push(Chunk { from, leg, bytes: self.end..end });
         self.end = end.next_multiple_of(ALIGNMENT);
     }
 
-    /// All messages, which leaves none. Their memory is put back when they were sent.
-    pub(in crate::reactor) fn take(&mut self) -> Vec<Message> {
+    /// Takes all chunks out. Their memory is put back when they have been sent.
+    pub(in crate::reactor) fn take(&mut self) -> Vec<Chunk> {
         self.end = 0;
-        std::mem::take(&mut self.messages)
+        std::mem::take(&mut self.chunks)
     }
 
-    pub(in crate::reactor) fn put_back(&mut self, messages: Vec<Message>) {
-        self.messages = messages;
+    pub(in crate::reactor) fn put_back(&mut self, chunks: Vec<Chunk>) {
+        debug_assert!(self.is_empty() && chunks.is_empty(), "no chunk is dropped");
+        self.chunks = chunks;
     }
 }

@@ -11,7 +11,7 @@ use super::parts::batch::Chunk;
 use super::{RECEIVE_BYTES_MAX, Reactor};
 use crate::core::end::Leg;
 use crate::core::table::Key;
-use crate::net::Kernel;
+use crate::net::{Kernel, SocketError};
 use crate::transport::Received;
 
 impl<K: Kernel> Reactor<K> {
@@ -35,14 +35,17 @@ impl<K: Kernel> Reactor<K> {
                     self.send_batch();
                 }
             }
-            nothing
-            @ (Received::Eof | Received::WouldBlock | Received::Interrupted | Received::Failed(_)) => {
+            Received::Failed(fault) if fault != SocketError::Memory => {
                 self.send_batch();
-                if let Some(conn) = self.table.get_mut(key)
-                    && self.cx.on_no_bytes(key, conn, nothing).is_continue()
-                {
-                    self.read(key);
+                if let Some(conn) = self.table.get_mut(key) {
+                    self.cx.on_receive_failed(key, conn, fault);
                 }
+                self.settle();
+            }
+            // The kernel says it again, behind the batch.
+            Received::Eof | Received::WouldBlock | Received::Interrupted | Received::Failed(_) => {
+                self.send_batch();
+                self.read(key);
                 self.settle();
             }
         }
@@ -59,24 +62,23 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Sends on what one receive from a leg has brought, as a batch of its own.
-    pub(super) fn send_alone(&mut self, from: Key, leg: Leg, count: usize) {
-        debug_assert!(self.batch.is_empty(), "its bytes are at the beginning of the read buffer");
-        self.batch.add(from, leg, count);
-        self.send_chunks();
-    }
-
     #[inline(never)]
     fn send_chunks(&mut self) {
         let buffer = std::mem::take(&mut self.read_buffer);
-        let mut chunks = self.batch.take();
-        for Chunk { from, leg, bytes } in chunks.drain(..) {
-            // Asked only now: a send before it may have found its source broken.
-            let source = self.table.get(from);
-            let is_wanted = source.is_some_and(|conn| conn.takes_more() && !self.cx.is_cut_off(conn));
-            self.relay(from, leg, is_wanted, &buffer[bytes]);
+        let chunks = self.batch.take();
+        for Chunk { from, leg, bytes } in &chunks {
+            self.relay(*from, *leg, &buffer[bytes.clone()]);
         }
         self.batch.put_back(chunks);
+        self.read_buffer = buffer;
+    }
+
+    /// Sends on what one receive from a leg has brought, without a batch.
+    #[inline(never)]
+    pub(super) fn send_alone(&mut self, from: Key, leg: Leg, count: usize) {
+        debug_assert!(self.batch.is_empty(), "its bytes are at the beginning of the read buffer");
+        let buffer = std::mem::take(&mut self.read_buffer);
+        self.relay(from, leg, &buffer[..count]);
         self.read_buffer = buffer;
     }
 }

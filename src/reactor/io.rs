@@ -13,7 +13,6 @@ use crate::core::table::Key;
 use crate::core::tcp::TcpState;
 use crate::net::{Kernel, Readiness, SocketError, Stream};
 use crate::transport::Received;
-use std::ops::ControlFlow;
 
 /// Length of the queue above which clients that leave are served at once: otherwise more could come than go.
 const DEPARTURES_MAX: usize = 32 * 1024;
@@ -220,14 +219,17 @@ impl<K: Kernel> Context<K> {
                         }
                     }
                 }
-                nothing @ (Received::Eof
-                | Received::WouldBlock
-                | Received::Interrupted
-                | Received::Failed(_)) => {
-                    if self.on_no_bytes(key, conn, nothing).is_break() {
-                        break;
-                    }
+                Received::WouldBlock if conn.reading != Reading::Failing => {
+                    conn.reading = Reading::Drained;
                 }
+                Received::Interrupted => {}
+                // A broken connection has nothing after its last bytes, whether that shows as end of file or as `WouldBlock`.
+                Received::Eof | Received::WouldBlock => self.on_eof(key, conn),
+                Received::Failed(SocketError::Memory) => {
+                    self.posted.resume(key, conn);
+                    break;
+                }
+                Received::Failed(fault) => self.on_receive_failed(key, conn, fault),
             }
         }
         None
@@ -246,29 +248,6 @@ impl<K: Kernel> Context<K> {
     pub(super) fn on_bytes(&mut self, key: Key, conn: &mut Conn<K>, wire: usize, short: bool) {
         self.work.charge(cost::RECEIVE + cost::moved(wire));
         self.on_received(key, conn, wire, short);
-    }
-
-    /// A receive has brought no bytes. Whether reading may go on in this turn.
-    pub(super) fn on_no_bytes(
-        &mut self,
-        key: Key,
-        conn: &mut Conn<K>,
-        received: Received,
-    ) -> ControlFlow<()> {
-        match received {
-            Received::WouldBlock if conn.reading != Reading::Failing => {
-                conn.reading = Reading::Drained;
-            }
-            Received::Interrupted | Received::Bytes { .. } => {}
-            // A broken connection has nothing after its last bytes, whether that shows as end of file or as `WouldBlock`.
-            Received::Eof | Received::WouldBlock => self.on_eof(key, conn),
-            Received::Failed(SocketError::Memory) => {
-                self.posted.resume(key, conn);
-                return ControlFlow::Break(());
-            }
-            Received::Failed(fault) => self.on_receive_failed(key, conn, fault),
-        }
-        ControlFlow::Continue(())
     }
 
     /// A receive has failed, and so has the connection.

@@ -56,8 +56,9 @@ impl Batch {
         std::mem::take(&mut self.chunks)
     }
 
-    pub(in crate::reactor) fn put_back(&mut self, chunks: Vec<Chunk>) {
-        debug_assert!(self.is_empty() && chunks.is_empty(), "no chunk is dropped");
-        self.chunks = chunks;
+    pub(in crate::reactor) fn put_back(&mut self, mut sent: Vec<Chunk>) {
+        debug_assert!(self.is_empty(), "no chunk is dropped");
+        sent.clear();
+        self.chunks = sent;
     }
 }

@@ -42,8 +42,9 @@ impl<K: Kernel> Reactor<K> {
                 }
                 self.settle();
             }
+            Received::WouldBlock => conn.reading = Reading::Drained,
             // The kernel says it again, behind the batch.
-            Received::Eof | Received::WouldBlock | Received::Interrupted | Received::Failed(_) => {
+            Received::Eof | Received::Interrupted | Received::Failed(_) => {
                 self.send_batch();
                 self.read(key);
                 self.settle();

@@ -114,7 +114,7 @@ fn whatever_else_is_reported_comes_behind_the_batch() {
 }
 
 #[test]
-fn a_batch_takes_so_many_messages_and_so_many_bytes() {
+fn a_batch_takes_so_many_chunks_and_so_many_bytes() {
     let mut gateway = Gateway::new(CHUNKS_MAX + 1);
     for pair in &gateway.pairs {
         gateway.scene.send(pair[0], "x");
@@ -195,6 +195,25 @@ fn what_a_broken_side_had_said_comes_and_nothing_is_sent_to_it() {
         let expected = if is_delivered { said } else { "" };
         assert_eq!(gateway.scene.recv(other), expected.as_bytes(), "{broken:?} {is_first}");
     }
+}
+
+#[test]
+fn an_edge_that_brings_nothing_leaves_the_batch_alone() {
+    let mut gateway = Gateway::new(2);
+    let [first, second] = [0, 1].map(|pair: usize| gateway.pairs[pair][0]);
+    gateway.scene.send(first, "read before");
+    let stale = gateway.poll(1, Readiness::READABLE)[0];
+    gateway.scene.reactor.read_once_more(Key::from_token(stale.token));
+    let [_, before] = gateway.bytes();
+    gateway.scene.send(second, "more");
+    let ready = gateway.poll(1, Readiness::READABLE)[0];
+    gateway.scene.reactor.dispatch(ready);
+    gateway.scene.reactor.dispatch(stale);
+    assert_eq!(gateway.bytes()[1], before);
+    gateway.scene.send(first, "behind");
+    gateway.scene.come_to_rest();
+    let received = gateway.pairs.iter().map(|pair| gateway.scene.recv(pair[1]));
+    assert_eq!(received.collect::<Vec<_>>(), [&b"read beforebehind"[..], b"more"]);
 }
 
 #[test]

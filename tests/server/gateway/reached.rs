@@ -162,16 +162,31 @@ fn connecting(backend: &Backend) -> usize {
     rows.filter(|(_, remote, state)| remote.ends_with(&to) && *state == TcpState::SynSent).count()
 }
 
+/// A client whose server is being connected, and has no room: its queue has one connection already.
+struct Waiting {
+    backend: Backend,
+    first: Client,
+    server: Server,
+    client: Client,
+}
+
+impl Waiting {
+    fn new(query: &str) -> Self {
+        let (backend, first) = Backend::full();
+        let server = gateway(&backend.address().to_string(), query);
+        let client = server.connect("gateway");
+        until("the connect", || connecting(&backend) == 1);
+        Self { backend, first, server, client }
+    }
+}
+
 #[test]
 fn a_connect_is_abandoned_at_once_when_its_client_leaves() {
     for (half_close, resets, reason) in
         [("end", false, "peer.fin"), ("forward", true, "peer.reset"), ("end", true, "peer.reset")]
     {
-        let (backend, first) = Backend::full();
         let query = format!("half_close={half_close}&connect_timeout=1m");
-        let server = gateway(&backend.address().to_string(), &query);
-        let mut client = server.connect("gateway");
-        until("the connect", || connecting(&backend) == 1);
+        let Waiting { backend, first, server, mut client } = Waiting::new(&query);
         if resets {
             // What it had sent is for nobody.
             client.send("hello");
@@ -202,10 +217,7 @@ fn a_connect_is_abandoned_at_once_when_its_client_leaves() {
 /// It completes while the gateway does not look, and then its client is gone as well.
 #[test]
 fn a_connect_that_completes_when_its_client_has_left_is_closed() {
-    let (backend, first) = Backend::full();
-    let server = gateway(&backend.address().to_string(), "half_close=end&connect_timeout=1m");
-    let client = server.connect("gateway");
-    until("the connect", || connecting(&backend) == 1);
+    let Waiting { backend, first, server, client } = Waiting::new("half_close=end&connect_timeout=1m");
     server.signal("STOP");
     drop(client);
     // There is room again when its SYN is repeated.
@@ -237,10 +249,7 @@ fn received(server: &Server) -> usize {
 /// It waits in its kernel, so that another server may have all of it.
 #[test]
 fn nothing_is_read_of_a_client_whose_server_is_being_connected() {
-    let (backend, first) = Backend::full();
-    let server = gateway(&backend.address().to_string(), "connect_timeout=1m");
-    let mut client = server.connect("gateway");
-    until("the connect", || connecting(&backend) == 1);
+    let Waiting { backend, first, server, mut client } = Waiting::new("connect_timeout=1m");
     client.send("hello");
     pass(Duration::from_millis(300));
     assert_eq!(received(&server), 0);
@@ -252,10 +261,7 @@ fn nothing_is_read_of_a_client_whose_server_is_being_connected() {
 /// An edge may say that it has closed, so that it is looked at. The edges of one that only says so must not fill our memory.
 #[test]
 fn a_client_whose_server_is_being_connected_is_read_for_one_hint_only() {
-    let (backend, first) = Backend::full();
-    let server = gateway(&backend.address().to_string(), "connect_timeout=1m");
-    let client = server.connect("gateway");
-    until("the connect", || connecting(&backend) == 1);
+    let Waiting { backend, first, server, client } = Waiting::new("connect_timeout=1m");
     // An urgent byte is such a hint: a short receive may end at its mark.
     let hint = || SockRef::from(&client.stream).send_out_of_band(b"!").unwrap();
     hint();

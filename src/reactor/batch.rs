@@ -9,23 +9,24 @@
 use super::connection::Reading;
 use super::parts::batch::Chunk;
 use super::{RECEIVE_BYTES_MAX, Reactor};
-use crate::core::end::Leg;
 use crate::core::table::Key;
 use crate::net::{Kernel, SocketError};
-use crate::transport::Received;
+use crate::transport::{self, Received};
 
 impl<K: Kernel> Reactor<K> {
     /// Receives once from a leg at rest. What that brings is sent on with the batch; anything but bytes takes effect behind it.
-    pub(super) fn receive_in_batch(&mut self, key: Key, leg: Leg) {
+    #[inline(never)]
+    pub(super) fn receive_in_batch(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
         conn.reading = Reading::Ready;
         let window = self.cx.receive_window();
         let room = &mut self.read_buffer.room::<RECEIVE_BYTES_MAX>(self.batch.end())[..window];
-        match self.cx.recv(key, conn, room) {
+        // No layer: it has no buffers.
+        match transport::recv(&mut conn.stream, room) {
             Received::Bytes { count, wire, short } => {
                 self.cx.on_bytes(key, conn, wire, short);
                 let has_more = conn.reading.pending();
-                self.batch.add(key, leg, count);
+                self.batch.add(key, count);
                 if has_more {
                     self.send_batch();
                     let budget = self.cx.settings.turn.read_bytes;
@@ -67,8 +68,8 @@ impl<K: Kernel> Reactor<K> {
     fn send_chunks(&mut self) {
         let buffer = std::mem::take(&mut self.read_buffer);
         let chunks = self.batch.take();
-        for Chunk { from, leg, bytes } in &chunks {
-            self.relay(*from, *leg, &buffer[bytes.clone()]);
+        for Chunk { from, bytes } in &chunks {
+            self.relay(*from, &buffer[bytes.clone()]);
         }
         self.batch.put_back(chunks);
         self.read_buffer = buffer;
@@ -76,10 +77,10 @@ impl<K: Kernel> Reactor<K> {
 
     /// Sends on what one receive from a leg has brought, without a batch.
     #[inline(never)]
-    pub(super) fn send_alone(&mut self, from: Key, leg: Leg, count: usize) {
+    pub(super) fn send_alone(&mut self, from: Key, count: usize) {
         debug_assert!(self.batch.is_empty(), "its bytes are at the beginning of the read buffer");
         let buffer = std::mem::take(&mut self.read_buffer);
-        self.relay(from, leg, &buffer[..count]);
+        self.relay(from, &buffer[..count]);
         self.read_buffer = buffer;
     }
 }

@@ -323,14 +323,14 @@ impl<S> Connection<S> {
         first && there && self.reading != Reading::Failing
     }
 
-    /// Which leg it is, if it was read to its end, is not paused, has nothing to send, and is not in bulk.
-    pub(super) fn leg_at_rest(&self) -> Option<Leg> {
-        let is_at_rest = self.buffers.is_none()
+    /// Whether it is a leg that was read to its end, is not paused, has nothing to send, and is not in bulk.
+    pub(super) fn is_leg_at_rest(&self) -> bool {
+        self.leg.is_some()
+            && self.buffers.is_none()
             && !self.flags.has(Flags::BULK)
             && self.reading == Reading::Drained
             && self.pause == Pause::None
-            && self.life.is_open();
-        self.leg.filter(|_| is_at_rest)
+            && self.life.is_open()
     }
 
     /// Whether a cause of its ending is recorded.

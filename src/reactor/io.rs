@@ -22,24 +22,20 @@ const READ_BYTES_LEAST: usize = 16 * 1024;
 impl<K: Kernel> Reactor<K> {
     /// What the poller said about a connection. Hints only: the calls that follow decide.
     pub(super) fn on_ready(&mut self, key: Key, readiness: Readiness) {
-        let Some(conn) = self.table.get_mut(key) else {
-            self.cx.observer.counters.stale_events += 1;
-            return;
-        };
-        if let Some(leg) = conn.leg_at_rest()
-            && readiness.without(Readiness::WRITABLE).is_input()
-        {
-            return self.receive_in_batch(key, leg);
-        }
-        // What follows uses the read buffer, and may remove a connection that the batch is from or for.
-        if !self.batch.is_empty() {
+        while let Some(conn) = self.table.get_mut(key) {
+            if conn.is_leg_at_rest() && readiness.without(Readiness::WRITABLE).is_input() {
+                return self.receive_in_batch(key);
+            }
+            if self.batch.is_empty() {
+                if self.cx.on_ready(key, conn, readiness) {
+                    self.read(key);
+                }
+                return self.settle();
+            }
+            // Reading uses the read buffer, and may remove a connection that the batch is from or for.
             self.send_batch();
-            return self.on_ready(key, readiness);
         }
-        if self.cx.on_ready(key, conn, readiness) {
-            self.read(key);
-        }
-        self.settle();
+        self.cx.observer.counters.stale_events += 1;
     }
 
     /// Reads a connection and serves what it has sent, until nothing is left, its budget is spent, or output has to move
@@ -59,8 +55,8 @@ impl<K: Kernel> Reactor<K> {
             }
             let Some(count) = self.cx.read(key, conn, self.read_buffer.room(0), &mut budget) else { break };
             let more = conn.leg.is_none() || conn.reading.pending();
-            if let Some(leg) = conn.leg {
-                self.send_alone(key, leg, count);
+            if conn.leg.is_some() {
+                self.send_alone(key, count);
             } else {
                 // What was heard counts before it is understood.
                 self.relay_beats();
@@ -100,6 +96,7 @@ impl<K: Kernel> Context<K> {
     }
 
     /// The same for all other edges.
+    #[inline(never)]
     fn on_edge(&mut self, key: Key, conn: &mut Conn<K>, readiness: Readiness) -> bool {
         if conn.life.state().is_connecting() && !self.on_connect_ready(key, conn, readiness) {
             return false;

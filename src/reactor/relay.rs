@@ -43,11 +43,11 @@ impl<K: Kernel> Reactor<K> {
         reason = "of two callers one is hot: a call is a twentieth of what a message takes"
     )]
     #[inline(always)]
-    pub(super) fn relay(&mut self, key: Key, leg: Leg, bytes: &[u8]) {
+    pub(super) fn relay(&mut self, key: Key, bytes: &[u8]) {
+        let Some(source) = self.table.get(key) else { return };
         // Not before: what was sent of its batch may have found it broken.
-        let source = self.table.get(key);
-        let is_wanted = source.is_some_and(|conn| conn.takes_more() && !self.cx.is_cut_off(conn));
-        let Some(pair) = self.cx.pairs.of_mut(key) else { return };
+        let is_wanted = source.takes_more() && !self.cx.is_cut_off(source);
+        let (Some(leg), Some(pair)) = (source.leg, self.cx.pairs.of_mut(key)) else { return };
         pair.moved = self.cx.now;
         let partner = pair.leg(leg.other());
         let conn = partner.and_then(|partner| self.table.get_mut(partner));

@@ -1,6 +1,5 @@
 //! What was received of several legs and is yet to be sent on.
 
-use crate::core::end::Leg;
 use crate::core::table::Key;
 use std::ops::Range;
 
@@ -21,7 +20,6 @@ pub(in crate::reactor) struct Batch {
 /// What one receive of a leg has brought.
 pub(in crate::reactor) struct Chunk {
     pub(in crate::reactor) from: Key,
-    pub(in crate::reactor) leg: Leg,
     pub(in crate::reactor) bytes: Range<usize>,
 }
 
@@ -44,9 +42,9 @@ impl Batch {
     }
 
     /// A chunk was received there.
-    pub(in crate::reactor) fn add(&mut self, from: Key, leg: Leg, count: usize) {
+    pub(in crate::reactor) fn add(&mut self, from: Key, count: usize) {
         let end = self.end + count;
-        self.chunks.push(Chunk { from, leg, bytes: self.end..end });
+        self.chunks.push(Chunk { from, bytes: self.end..end });
         self.end = end.next_multiple_of(ALIGNMENT);
     }
 

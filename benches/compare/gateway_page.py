@@ -61,10 +61,11 @@ def section(data, _pictures=None):
     return "\n\n".join([
         "## Gateway: a pair between a client and a server",
         f"{measured(data, 'gateway')} Each relays to "
-        "the same C echo server, which shares a cpu with the generator; the relay has the other. *C* is the floor under epoll "
-        "([`relay.c`](baseline/relay.c)): it reads and writes at once, and does nothing else. Times are the relay's own CPU "
-        "time; ratios are linger's figure divided by the other's, of CPU time also for bulk, within a round: less than 1 is "
-        "better for linger. A bar on a ratio is missed where the middle half of five rounds or more misses it.",
+        "the same C echo server, which shares a cpu with the generator; the relay has the other. Each round of round trips and "
+        "lives has processes of its own: where the memory of a process lies decides up to 5 % as long as it runs. *C* is the "
+        "floor under epoll ([`relay.c`](baseline/relay.c)): it reads and writes at once, and does nothing else. Times are the "
+        "relay's own CPU time; ratios are linger's figure divided by the other's, of CPU time also for bulk, within a round: "
+        "less than 1 is better for linger. A bar on a ratio is missed where the middle half of five rounds or more misses it.",
         f"Idle memory: {held:,} pairs. A *life* is connect, one exchange, and the client closes; counts and lives have 50 at a "
         "time. linger has `half_close = \"end\"`, as the others do it with no setting. How others drain is how they end: HAProxy "
         "by SIGUSR1 with `hard-stop-after`, nginx by SIGQUIT with `worker_shutdown_timeout`.",

@@ -53,14 +53,6 @@ impl Gateway {
         panic!("{ready:?}");
     }
 
-    /// Lets time pass. What becomes ready is forgotten.
-    fn poll_for(&mut self, time: Duration) {
-        let end = self.scene.reactor.cx.kernel.now() + time;
-        while self.scene.reactor.cx.kernel.now() < end {
-            self.scene.reactor.cx.kernel.poll(Some(time), &mut Vec::new()).unwrap();
-        }
-    }
-
     fn spliced(&self) -> u64 {
         let counters = &self.scene.reactor.cx.observer.counters.listeners[ECHO];
         counters.upstream.as_ref().unwrap().spliced_bytes
@@ -275,7 +267,7 @@ fn the_first_receive_counts_against_the_budget() {
     gateway.scene.reactor.cx.settings.turn.read_bytes = RECEIVE_BYTES_MAX;
     gateway.scene.send_bytes(gateway.pairs[0][0], &vec![b'x'; 2 * RECEIVE_BYTES_MAX]);
     let ready = gateway.poll(1, Readiness::READABLE);
-    gateway.poll_for(Duration::from_secs(1));
+    gateway.scene.poll_for(Duration::from_secs(1));
     gateway.scene.reactor.dispatch(ready[0]);
     assert_eq!(gateway.bytes()[0], RECEIVE_BYTES_MAX as u64);
     assert_eq!(gateway.scene.reactor.cx.posted.to_resume().len(), 1);
@@ -290,7 +282,7 @@ fn what_does_not_fit_into_one_receive_is_read_to_its_end() {
     gateway.scene.come_to_rest();
     gateway.scene.send_bytes(client, &vec![b'x'; BYTES]);
     let ready = gateway.poll(1, Readiness::READABLE);
-    gateway.poll_for(Duration::from_secs(1));
+    gateway.scene.poll_for(Duration::from_secs(1));
     gateway.scene.reactor.dispatch(ready[0]);
     assert_eq!(gateway.bytes()[0], (b"first".len() + BYTES) as u64);
     gateway.scene.come_to_rest();
@@ -298,7 +290,7 @@ fn what_does_not_fit_into_one_receive_is_read_to_its_end() {
     // It is in bulk now, and not received from.
     let before = gateway.spliced();
     gateway.scene.send_bytes(client, &vec![b'x'; BYTES]);
-    gateway.poll_for(Duration::from_secs(1));
+    gateway.scene.poll_for(Duration::from_secs(1));
     gateway.scene.reactor.dispatch(ready[0]);
     assert_eq!(gateway.spliced() - before, BYTES as u64);
 }

@@ -67,6 +67,8 @@ mod memory;
 mod naming;
 mod numbers;
 mod output;
+#[cfg(test)]
+mod output_tests;
 mod parts;
 mod publication;
 mod publish;

@@ -179,6 +179,14 @@ impl Scene {
         }
     }
 
+    /// Lets time pass without a turn. What becomes ready is forgotten.
+    pub(super) fn poll_for(&mut self, time: Duration) {
+        let end = self.reactor.cx.kernel.now() + time;
+        while self.reactor.cx.kernel.now() < end {
+            self.reactor.cx.kernel.poll(Some(time), &mut Vec::new()).unwrap();
+        }
+    }
+
     /// One turn; the bytes that it has produced.
     pub(super) fn turn(&mut self) -> u64 {
         let before = self.produced();

@@ -78,7 +78,16 @@ const TLS: Cells = &[
 /// Of TLS that ends at a gateway, which has no probe.
 const TLS_AT_GATEWAY: Cells = &[
     (Case::Close, M::ALL, CLOSED),
-    (Case::HalfClose, M::ALL, HALF_CLOSED),
+    (
+        Case::HalfClose,
+        M::ALL,
+        // The server behind may have answered its last word, and closed, before its FIN has come: then ours is first.
+        Either(&[
+            half_closed(Protocol, When::Now),
+            half_closed(ZeroRead, When::Now),
+            closed(Protocol, Linger2),
+        ]),
+    ),
     (Case::Kill, M::ALL, TRUNCATED),
     (Case::QueueReset, M::ALL, RST_SEEN_BY_SEND),
     (

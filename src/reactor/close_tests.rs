@@ -3,15 +3,8 @@
 use super::scene_tests::{ECHO, Scene};
 use crate::core::end::{CloseMode, Detector, End, Leg, Reason};
 use crate::core::secured::Secured;
-use crate::core::table::Key;
 use crate::core::time::Duration;
 use crate::observe::history::Record;
-
-/// The key of the newest connection.
-fn newest(scene: &Scene) -> Key {
-    let keys = scene.reactor.table.iter().map(|(key, _)| key);
-    keys.max_by_key(|key| key.generation).expect("there is one")
-}
 
 /// The newest ending that is remembered.
 fn last_end(scene: &Scene) -> End {
@@ -35,7 +28,7 @@ fn what_is_known_of_a_connection_beside_the_table_goes_with_it() {
     let mut scene = Scene::new();
     let client = scene.crowd(ECHO, 1)[0];
     let secured = Secured { server_name: Some("a.example".to_owned()), ..Secured::default() };
-    let key = newest(&scene);
+    let key = scene.newest();
     scene.reactor.cx.secured.note(key, secured.clone());
     scene.close(client);
     scene.come_to_rest();
@@ -66,7 +59,7 @@ fn close(cut: bool, reason: Reason) -> (CloseMode, bool) {
     let mut scene = Scene::listening(&["echo://127.0.0.1:7000?user_timeout=off"]);
     scene.reactor.keep_ends();
     let client = scene.crowd(ECHO, 1)[0];
-    let key = newest(&scene);
+    let key = scene.newest();
     if cut {
         scene.cut(client);
         scene.reactor.drive(key, |cx, conn| cx.write(key, conn, b"lost"));

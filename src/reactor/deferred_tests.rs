@@ -118,7 +118,7 @@ fn a_client_that_is_silent_behind_that_wait_has_no_more_than_its_own_time() {
 #[test]
 fn a_client_that_leaves_during_that_wait_is_not_waited_for() {
     let mut it = Deferred::new();
-    let (key, _) = it.scene.reactor.table.iter().next().unwrap();
+    let key = it.scene.newest();
     it.scene.reactor.drive(key, |cx, conn| cx.reset(key, conn, Reason::LocalKicked, Detector::Policy));
     it.scene.come_to_rest();
     assert_eq!(it.reasons(), [Reason::LocalKicked]);

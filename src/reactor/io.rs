@@ -95,7 +95,7 @@ impl<K: Kernel> Context<K> {
         self.on_edge(key, conn, readiness)
     }
 
-    /// The same for all other edges.
+    /// The same for all other edges. Compiled into the turn, it would make the most frequent one dearer.
     #[inline(never)]
     fn on_edge(&mut self, key: Key, conn: &mut Conn<K>, readiness: Readiness) -> bool {
         if conn.life.state().is_connecting() && !self.on_connect_ready(key, conn, readiness) {

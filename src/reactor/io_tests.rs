@@ -8,7 +8,7 @@ use crate::net::Readiness;
 fn what_a_poll_says_of_a_connection_that_is_gone_is_counted() {
     let mut scene = Scene::new();
     let client = scene.crowd(ECHO, 1)[0];
-    let (key, _) = scene.reactor.table.iter().next().unwrap();
+    let key = scene.newest();
     scene.close(client);
     scene.come_to_rest();
     assert!(scene.reactor.table.get(key).is_none());

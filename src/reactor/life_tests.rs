@@ -19,7 +19,7 @@ fn failed(probe: Probe, fault: SocketError, detector: Detector) -> (Reason, Dete
     let mut scene = Scene::new();
     scene.reactor.keep_ends();
     scene.crowd(ECHO, 1);
-    let (key, _) = scene.reactor.table.iter().next().unwrap();
+    let key = scene.newest();
     scene.reactor.drive(key, |cx, conn| {
         let heard = conn.life.heard();
         conn.buffers_mut(&mut cx.pool).oob_sent = match probe {

@@ -8,7 +8,7 @@ use crate::core::time::Duration;
 fn a_client_is_not_read_once_its_pending_output_has_reached_output_high() {
     let mut scene = Scene::listening(&["echo://127.0.0.1:7000?output_low=1KiB&output_high=4KiB"]);
     scene.crowd(ECHO, 1);
-    let (key, _) = scene.reactor.table.iter().next().unwrap();
+    let key = scene.newest();
     let mut pause_behind = |bytes: usize| {
         scene.reactor.drive(key, |cx, conn| cx.keep_rest(key, conn, &vec![0; bytes]));
         scene.reactor.table.get(key).unwrap().pause
@@ -21,7 +21,7 @@ fn a_client_is_not_read_once_its_pending_output_has_reached_output_high() {
 fn output_that_a_broken_socket_does_not_take_is_counted_as_undelivered() {
     let mut scene = Scene::new();
     let client = scene.crowd(ECHO, 1)[0];
-    let (key, _) = scene.reactor.table.iter().next().unwrap();
+    let key = scene.newest();
     scene.abort(client);
     scene.poll_for(Duration::from_secs(1));
     scene.reactor.drive(key, |cx, conn| cx.write(key, conn, b"hello"));

@@ -3,6 +3,7 @@
 use super::parts::server_timers::ServerTimer;
 use super::{NoReload, Reactor};
 use crate::config::{Override, Sources, no_files, resolve_text};
+use crate::core::table::Key;
 use crate::core::time::Duration;
 use crate::net::{Address, CloseHow, Interest, Kernel as _, Received, Sent, Token};
 use crate::tools::sim::faults::Faults;
@@ -84,6 +85,12 @@ impl Scene {
             self.reactor.turn().unwrap();
         }
         all
+    }
+
+    /// The key of the newest connection.
+    pub(super) fn newest(&self) -> Key {
+        let keys = self.reactor.table.iter().map(|(key, _)| key);
+        keys.max_by_key(|key| key.generation).expect("there is one")
     }
 
     pub(crate) fn send(&self, conn: usize, text: &str) {

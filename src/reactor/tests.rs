@@ -73,7 +73,7 @@ fn a_suspect_client_that_waits_for_what_it_has_posted_is_heard_and_not_served() 
     while scene.recv(client) != b"+PONG\r\n" {
         scene.turn();
     }
-    let (key, _) = scene.reactor.table.iter().next().unwrap();
+    let key = scene.newest();
     scene.reactor.drive(key, |cx, conn| {
         cx.pause(key, conn, Pause::Effects);
         cx.suspect(key, conn, Detector::Heartbeat);

@@ -151,7 +151,7 @@ impl<K: Kernel> Reactor<K> {
             self.cx.places.add_upstream();
         }
         if let Some(upstream) = initial.upstream {
-            self.cx.pairs.open(key, upstream, self.cx.now);
+            self.cx.gateway.pairs.open(key, upstream, self.cx.now);
         }
         self.drive(key, |cx, conn| {
             cx.set_layer(conn, layer);

@@ -79,9 +79,9 @@ impl<K: Kernel> Reactor<K> {
             Step::Index(next) if *next < slots => {
                 let end = slots.min(*next + SLOTS_PER_STEP);
                 for slot in *next..end {
-                    running
-                        .comparison
-                        .index(slot_number(slot), |slot| member(&self.table, &self.cx.proxied, slot));
+                    running.comparison.index(slot_number(slot), |slot| {
+                        member(&self.table, &self.cx.annotations.proxied, slot)
+                    });
                 }
                 *next = end;
                 self.cx.audits.post(running);
@@ -97,9 +97,9 @@ impl<K: Kernel> Reactor<K> {
             Step::Rows(rows) => match self.cx.kernel.read_sockets(rows) {
                 Ok(progress) => {
                     for row in rows.drain(..) {
-                        running
-                            .comparison
-                            .row(&row, self.cx.now, |slot| member(&self.table, &self.cx.proxied, slot));
+                        running.comparison.row(&row, self.cx.now, |slot| {
+                            member(&self.table, &self.cx.annotations.proxied, slot)
+                        });
                     }
                     match progress {
                         Rows::Later => self.cx.audits.wait(running),
@@ -120,7 +120,7 @@ impl<K: Kernel> Reactor<K> {
                     budget -= 1;
                     let Some(unseen) = running
                         .comparison
-                        .is_unseen(slot, |slot| member(&self.table, &self.cx.proxied, slot))
+                        .is_unseen(slot, |slot| member(&self.table, &self.cx.annotations.proxied, slot))
                     else {
                         continue;
                     };
@@ -171,7 +171,7 @@ impl<K: Kernel> Reactor<K> {
     fn is_closed(&self, key: Key) -> bool {
         let Some(conn) = self.table.get(key) else { return false };
         let evidence = conn.stream.evidence();
-        evidence.is_some_and(|evidence| evidence.is_closed()) && !self.cx.has_sent_fin(key, conn)
+        evidence.is_some_and(|evidence| evidence.is_closed()) && !self.cx.gateway.has_sent_fin(key, conn.leg)
     }
 
     /// Tells what was found, and goes on to what is to be ended.

@@ -27,7 +27,7 @@ impl Gateway {
         scene.crowd(ECHO, pairs);
         scene.come_to_rest();
         let number = |key| scene.reactor.table.get(key).unwrap().stream.conn();
-        let pairs = scene.reactor.cx.pairs.iter();
+        let pairs = scene.reactor.cx.gateway.pairs.iter();
         let pairs = pairs.map(|pair| [Leg::Client, Leg::Upstream].map(|leg| number(pair.leg(leg).unwrap())));
         let pairs = pairs.collect();
         Self { scene, pairs }
@@ -256,7 +256,7 @@ fn a_check_finds_the_read_buffer_empty() {
     gateway.scene.send(gateway.pairs[0][0], "one");
     let ready = gateway.poll(1, Readiness::READABLE);
     gateway.scene.reactor.dispatch(ready[0]);
-    let token = gateway.scene.reactor.cx.checks.next_token();
+    let token = gateway.scene.reactor.cx.gateway.checks.next_token();
     gateway.scene.reactor.dispatch(Ready { token, readiness: Readiness::READABLE });
     assert_eq!(gateway.bytes(), [3, 3]);
 }

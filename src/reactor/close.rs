@@ -139,7 +139,7 @@ impl<K: Kernel> Context<K> {
     /// The record of an ending that nobody is told of.
     #[inline]
     fn quiet_record(&self, key: Key, conn: &Conn<K>, mode: CloseMode) -> End {
-        let pair = conn.leg.and_then(|leg| Some((leg, self.pairs.of(key)?.name())));
+        let pair = conn.leg.and_then(|leg| Some((leg, self.gateway.pairs.of(key)?.name())));
         End { pair, ..conn.life.end(mode, self.now, None) }
     }
 
@@ -154,31 +154,27 @@ impl<K: Kernel> Context<K> {
     /// Whether an ending is logged or published, or leaves something behind.
     fn needs_full_record(&self, conn: &Conn<K>, reason: Reason) -> bool {
         let is_plain = conn.session.is_none() && conn.buffers.is_none();
-        !is_plain
-            || !self.initiators.is_empty()
-            || !self.proxied.is_empty()
-            || !self.secured.is_empty()
-            || self.observer.report.reports_ending(reason)
+        !is_plain || !self.annotations.is_empty() || self.observer.report.reports_ending(reason)
     }
 
     /// Counts an ending, and tells all who are to know of it.
     #[inline(never)]
     fn record_end(&mut self, key: Key, conn: &mut Conn<K>, mode: CloseMode, evidence: Option<TcpSnapshot>) {
         let mut end = conn.record(mode, self.now, evidence);
-        end.proxied = self.proxied.remove(key);
+        end.proxied = self.annotations.proxied.remove(key);
         end.secured = self.secured_of(key, conn).filter(|secured| !secured.asks_for_nothing());
-        self.secured.forget(key);
+        self.annotations.secured.forget(key);
         end.user = self.logged_in_as(conn).map(Into::into);
-        end.pair = conn.leg.and_then(|leg| Some((leg, self.pairs.of(key)?.name())));
+        end.pair = conn.leg.and_then(|leg| Some((leg, self.gateway.pairs.of(key)?.name())));
         let index = usize::from(conn.listener);
         let slot = &self.listeners[index];
         if !slot.settings.protocol.serves_clients() {
             self.admin.on_closed(key);
         }
-        let replaced = self.initiators.on_closed(key, &mut end);
+        let replaced = self.annotations.initiators.on_closed(key, &mut end);
         if replaced.is_some() {
             let origin = self.origin(key, conn);
-            self.initiators.keep_origin(key, origin);
+            self.annotations.initiators.keep_origin(key, origin);
         }
         let held = conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
         let identity = held.or(replaced.as_deref());

@@ -19,20 +19,20 @@ fn what_is_known_of_a_connection_beside_the_table_goes_with_it() {
     let client = scene.crowd(ECHO, 1)[0];
     scene.send(client, "PROXY TCP4 192.0.2.7 192.0.2.1 1000 9000\r\n");
     scene.come_to_rest();
-    assert!(!scene.reactor.cx.proxied.is_empty());
+    assert!(!scene.reactor.cx.annotations.proxied.is_empty());
     scene.close(client);
     scene.come_to_rest();
-    assert!(scene.reactor.cx.proxied.is_empty());
+    assert!(scene.reactor.cx.annotations.proxied.is_empty());
     assert!(last_end(&scene).proxied.is_some());
 
     let mut scene = Scene::new();
     let client = scene.crowd(ECHO, 1)[0];
     let secured = Secured { server_name: Some("a.example".to_owned()), ..Secured::default() };
     let key = scene.newest();
-    scene.reactor.cx.secured.note(key, secured.clone());
+    scene.reactor.cx.annotations.secured.note(key, secured.clone());
     scene.close(client);
     scene.come_to_rest();
-    assert!(scene.reactor.cx.secured.is_empty());
+    assert!(scene.reactor.cx.annotations.secured.is_empty());
     assert_eq!(last_end(&scene).secured.as_deref(), Some(&secured));
 }
 

@@ -7,12 +7,12 @@
 
 use super::connection::Connection;
 use super::parts::admin::Admin;
+use super::parts::annotations::Annotations;
 use super::parts::audits::Audits;
 use super::parts::checks::Checks;
 use super::parts::deadlines::Deadlines;
 use super::parts::effect::Effect;
-use super::parts::endings::Order;
-use super::parts::initiators::Initiators;
+use super::parts::gateway::Gateway;
 use super::parts::lifecycle::{Lifecycle, Reload};
 use super::parts::link::WorkerLink;
 use super::parts::listener::{ListenerState, least_output_high};
@@ -23,12 +23,10 @@ use super::parts::pairs::Pairs;
 use super::parts::places::{Places, admin_connections_max};
 use super::parts::pool::{Pool, memory_bound};
 use super::parts::posted::Posted;
-use super::parts::proxied::ProxiedConnections;
 use super::parts::removals::Removals;
-use super::parts::secured::SecuredClients;
 use super::parts::server_timers::ServerTimers;
 use super::parts::upstreams::Upstreams;
-use super::publication::{Publication, Publications};
+use super::publication::Publishing;
 use super::work::Work;
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::core::conn::policy::Policy;
@@ -36,9 +34,8 @@ use crate::core::end::{CloseMode, Leg};
 use crate::core::table::Key;
 use crate::core::time::Instant;
 use crate::hub::Hub;
-use crate::net::{Fatal, Kernel, ServiceNotifier, Token};
+use crate::net::{Fatal, Kernel, Token};
 use crate::observe::metrics::Counters;
-use crate::protocol::presence;
 use crate::protocol::users::Guard;
 use crate::tls::Tickets;
 use std::collections::VecDeque;
@@ -68,12 +65,7 @@ pub(super) struct Context<K: Kernel> {
 
     // What is known of connections, beside what their entries hold.
     pub(super) pool: Pool,
-    /// What proxies have said of connections.
-    pub(super) proxied: ProxiedConnections,
-    /// What clients have asked for whose TLS passes through.
-    pub(super) secured: SecuredClients,
-    /// Who ends connections that are not closed yet.
-    pub(super) initiators: Initiators,
+    pub(super) annotations: Annotations,
 
     // What one connection does to others, and what it leaves behind.
     pub(super) hub: Hub,
@@ -82,29 +74,12 @@ pub(super) struct Context<K: Kernel> {
     /// What the one that is being driven leaves behind.
     pub(super) aftermath: Aftermath,
     pub(super) posted: Posted,
-    /// The numbers of what those are told who watch identities, where there is no supervisor.
-    pub(super) presence: presence::Sequence,
-    /// Messages that no connection waits for in particular.
-    pub(super) publications: Publications,
-    /// Messages of the connection that is being driven, of which more may follow. Empty between connections.
-    pub(super) gathered: Publication,
-    /// The least `output_high` of all listeners.
-    pub(super) least_output_high: usize,
-
-    // The gateway.
-    pub(super) pairs: Pairs,
-    pub(super) upstreams: Upstreams,
-    pub(super) checks: Checks<K::Stream>,
-    pub(super) removals: Removals,
+    pub(super) publishing: Publishing,
+    pub(super) gateway: Gateway<K::Stream>,
 
     // The operator, and the other processes of the server.
-    /// Those who have asked at the admin interface.
     pub(super) admin: Admin,
-    /// Clients that the operator ends at a pace.
-    pub(super) endings: Vec<Order>,
     pub(super) lifecycle: Lifecycle,
-    /// The way to the service manager.
-    pub(super) service: ServiceNotifier,
     /// What it is among others; `None`: the only process of its server.
     pub(super) link: Option<Box<WorkerLink<K::Stream>>>,
 
@@ -172,30 +147,30 @@ impl<K: Kernel> Context<K> {
         Ok(Self {
             now,
             deadlines: Deadlines::new(now, places.slots()),
-            least_output_high: least_output_high(&listeners),
+            publishing: Publishing {
+                least_output_high: least_output_high(&listeners),
+                ..Publishing::default()
+            },
             listeners,
             hub: Hub::default(),
-            initiators: Initiators::default(),
+            annotations: Annotations::default(),
             effects: VecDeque::new(),
             aftermath: Aftermath::default(),
             posted: Posted::default(),
             admin: Admin::default(),
-            presence: presence::Sequence::default(),
-            publications: Publications::default(),
-            gathered: Publication::default(),
             work: Work::default(),
             pool: Pool::new(memory_bound(&settings.server, kernel.memory(), 1)),
             timers: ServerTimers::first(now, &settings, upstreams.resolve_at()),
             audits: Audits::default(),
-            service: ServiceNotifier::default(),
-            pairs: Pairs::with_capacity(if relays { places.slots() } else { 0 }),
-            proxied: ProxiedConnections::default(),
-            secured: SecuredClients::default(),
+            gateway: Gateway {
+                pairs: Pairs::with_capacity(if relays { places.slots() } else { 0 }),
+                upstreams,
+                checks: Checks::new(
+                    kernel.usage().map_or(0, |usage| u64::from(usage.unix_time.subsec_nanos())),
+                ),
+                removals: Removals::default(),
+            },
             places,
-            removals: Removals::default(),
-            endings: Vec::new(),
-            upstreams,
-            checks: Checks::new(kernel.usage().map_or(0, |usage| u64::from(usage.unix_time.subsec_nanos()))),
             log_ins: LogIns::default(),
             tickets: Tickets::none(),
             lifecycle: Lifecycle::new(now, reload),

@@ -39,7 +39,7 @@ impl<K: Kernel> Reactor<K> {
             Effect::Suspect { key } => {
                 self.drive(key, |cx, conn| cx.suspect(key, conn, Detector::HeartbeatChannel));
             }
-            Effect::Resume { key } => self.cx.publications.wait(key),
+            Effect::Resume { key } => self.cx.publishing.publications.wait(key),
         }
     }
 
@@ -60,7 +60,7 @@ impl<K: Kernel> Reactor<K> {
 impl<K: Kernel> Context<K> {
     /// Whether so many effects wait that nobody should add to them.
     pub(super) fn is_backlogged(&self) -> bool {
-        self.effects.len() >= BACKLOG_MAX || self.publications.is_long()
+        self.effects.len() >= BACKLOG_MAX || self.publishing.publications.is_long()
     }
 
     /// Whether a connection holds an identity: it may have taken one again since it was replaced.

@@ -27,23 +27,23 @@ impl<K: Kernel> Reactor<K> {
     /// Begins to end many, or to end no more.
     pub(super) fn end_many(&mut self, asked: EndMany, by: Arc<By>) -> EndingMany {
         let EndMany::Begin { query, over } = asked else {
-            let stopped = std::mem::take(&mut self.cx.endings).len();
+            let stopped = std::mem::take(&mut self.cx.admin.endings).len();
             report::ending_many_stopped(stopped, &by.peer);
             return EndingMany::Stopped(stopped as u64);
         };
-        if self.cx.endings.len() >= ORDERS_MAX {
+        if self.cx.admin.endings.len() >= ORDERS_MAX {
             return EndingMany::TooMany;
         }
         report::ending_many(&query.to_string(), over, &by.peer);
         let order = Order::new(query, by, self.cx.now, over, self.table.slots_used());
-        self.cx.endings.push(order);
+        self.cx.admin.endings.push(order);
         self.cx.timers.arm_no_later(ServerTimer::Endings, self.cx.now);
         EndingMany::Begun(over)
     }
 
     /// Ends those whose turn has come.
     pub(super) fn end_more(&mut self) {
-        let mut orders = std::mem::take(&mut self.cx.endings);
+        let mut orders = std::mem::take(&mut self.cx.admin.endings);
         for order in &mut orders {
             for slot in order.take(self.cx.now) {
                 if self.cx.effects.len() >= ENDINGS_WAITING_MAX {
@@ -60,7 +60,7 @@ impl<K: Kernel> Reactor<K> {
             }
             None => false,
         });
-        self.cx.endings = orders;
+        self.cx.admin.endings = orders;
     }
 
     fn end_if_meant(&mut self, order: &Order, slot: usize) {

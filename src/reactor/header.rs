@@ -71,7 +71,7 @@ impl<K: Kernel> Context<K> {
                     return nothing;
                 }
                 if conn.leg.is_some() {
-                    if let Some(cold) = self.pairs.cold_mut(key).filter(|_| !behind.is_empty()) {
+                    if let Some(cold) = self.gateway.pairs.cold_mut(key).filter(|_| !behind.is_empty()) {
                         cold.add_early(behind);
                     }
                     return nothing;
@@ -92,7 +92,7 @@ impl<K: Kernel> Context<K> {
         let Header { client, mut says } = header;
         says.sender = sender.to_string();
         let origin = says.origin;
-        self.proxied.note(key, sender, says);
+        self.annotations.proxied.note(key, sender, says);
         conn.peer = client.unwrap_or(sender);
         let slot = &mut self.listeners[index];
         // A connection of the proxy itself (`LOCAL`) was judged when it was accepted.
@@ -118,7 +118,7 @@ impl<K: Kernel> Context<K> {
         if let Some(upstream) = upstream {
             // The pair begins now, as if the client had just been accepted.
             conn.leg = Some(Leg::Client);
-            self.pairs.open(key, upstream, self.now);
+            self.gateway.pairs.open(key, upstream, self.now);
             if conn.layer().is_none() {
                 self.begin_relaying(key, conn);
             }

@@ -66,12 +66,15 @@ fn wherever_it_is_cut_the_connection_is_its_clients_then_and_plain() {
                 let (key, entry) = scene.reactor.table.iter().next().unwrap();
                 assert_eq!(entry.peer, client());
                 assert!(entry.buffers.is_none() && entry.life.is_open(), "nothing is left of it");
-                assert_eq!(scene.reactor.cx.proxied.of(key).unwrap().destination.unwrap().port(), 9000);
+                assert_eq!(
+                    scene.reactor.cx.annotations.proxied.of(key).unwrap().destination.unwrap().port(),
+                    9000
+                );
                 scene.close(conn);
                 scene.come_to_rest();
                 let end = scene.reactor.take_ends().pop().unwrap();
                 assert_eq!((end.peer, end.end.bytes_in), (client(), bytes.len() as u64));
-                assert!(end.end.proxied.is_some() && scene.reactor.cx.proxied.of(key).is_none());
+                assert!(end.end.proxied.is_some() && scene.reactor.cx.annotations.proxied.of(key).is_none());
             }
         }
     }

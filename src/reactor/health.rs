@@ -24,12 +24,12 @@ const BEGUN_PER_TURN: usize = 16;
 impl<K: Kernel> Reactor<K> {
     /// The poller has something to say about a check.
     pub(super) fn on_check_ready(&mut self, number: u32, readiness: Readiness) {
-        let Some(running) = self.cx.checks.get_mut(number) else {
+        let Some(running) = self.cx.gateway.checks.get_mut(number) else {
             self.cx.observer.counters.stale_events += 1;
             return;
         };
         let of = running.of;
-        let server = self.cx.upstreams[of.upstream].checked_mut(of.server, number);
+        let server = self.cx.gateway.upstreams[of.upstream].checked_mut(of.server, number);
         let could_be_own_peer = server.is_some_and(|server| server.could_be_own_peer());
         let next = running.on_ready(readiness, could_be_own_peer, &mut self.read_buffer);
         self.cx.after_check(number, next);
@@ -40,8 +40,8 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn run_checks(&mut self) {
         // As with clients: the answer that a check waits for may be there unread, and after a stall of our own none is late.
         let (horizon, patient_until) = (self.cx.deadlines.horizon(), self.cx.deadlines.patient_until());
-        while let Some(number) = self.cx.checks.late(horizon)
-            && let Some(running) = self.cx.checks.get_mut(number)
+        while let Some(number) = self.cx.gateway.checks.late(horizon)
+            && let Some(running) = self.cx.gateway.checks.get_mut(number)
         {
             if patient_until > self.cx.now {
                 running.deadline = patient_until;
@@ -60,9 +60,9 @@ impl<K: Kernel> Reactor<K> {
 impl<K: Kernel> Context<K> {
     fn begin_checks(&mut self) {
         let mut begun = 0;
-        for upstream in self.upstreams.places() {
-            for server in 0..self.upstreams[upstream].len() {
-                let log = &self.upstreams[upstream].get(server).checks;
+        for upstream in self.gateway.upstreams.places() {
+            for server in 0..self.gateway.upstreams[upstream].len() {
+                let log = &self.gateway.upstreams[upstream].get(server).checks;
                 if log.runs.is_none() && log.due.is_some_and(|due| due <= self.now) {
                     self.begin_check(upstream, server);
                     begun += 1;
@@ -75,28 +75,28 @@ impl<K: Kernel> Context<K> {
     }
 
     fn begin_check(&mut self, upstream: u16, at: usize) {
-        let servers = &mut self.upstreams[upstream];
+        let servers = &mut self.gateway.upstreams[upstream];
         let check = servers.settings().is.check.clone();
-        let due = self.now + self.checks.until_next(check.interval);
+        let due = self.now + self.gateway.checks.until_next(check.interval);
         let from = servers.next_source(at);
         let server = servers.get_mut(at);
         server.checks.due = Some(due);
         let options = SocketOptions { linger2: true, ..SocketOptions::default() };
         let spec = ConnectSpec { to: server.address(), from, options };
         self.work.charge(cost::ACCEPT);
-        match self.kernel.connect(&spec, self.checks.next_token()) {
+        match self.kernel.connect(&spec, self.gateway.checks.next_token()) {
             Ok(stream) => {
                 let of = Checked { upstream, server: at };
-                server.checks.runs = Some(self.checks.add(of, check, stream, self.now));
+                server.checks.runs = Some(self.gateway.checks.add(of, check, stream, self.now));
             }
             Err(error) => self.on_outcome(upstream, at, outcome_of(error), Duration::ZERO),
         }
     }
 
     fn after_check(&mut self, number: u32, next: Next) {
-        let Some(running) = self.checks.get_mut(number) else { return };
+        let Some(running) = self.gateway.checks.get_mut(number) else { return };
         let (of, took) = (running.of, self.now.since(running.begun));
-        let server = self.upstreams[of.upstream].checked_mut(of.server, number);
+        let server = self.gateway.upstreams[of.upstream].checked_mut(of.server, number);
         let is_still = server.is_some();
         let outcome = match next {
             Next::Wait => return,
@@ -105,7 +105,7 @@ impl<K: Kernel> Context<K> {
                 Some(outcome)
             }
             Next::Close(how, outcome) => {
-                self.checks.close(number, how);
+                self.gateway.checks.close(number, how);
                 if let Some(server) = server {
                     server.checks.runs = None;
                 }
@@ -119,7 +119,7 @@ impl<K: Kernel> Context<K> {
 
     /// A check has its outcome.
     fn on_outcome(&mut self, upstream: u16, server: usize, outcome: Outcome, took: Duration) {
-        self.upstreams[upstream].get_mut(server).checks.note(outcome, self.now, took);
+        self.gateway.upstreams[upstream].get_mut(server).checks.note(outcome, self.now, took);
         if let Some(sign) = outcome.sign() {
             self.on_sign(upstream, server, sign, outcome.name());
         }
@@ -128,16 +128,16 @@ impl<K: Kernel> Context<K> {
     /// Sees to it that checks are begun and ended in time. What is new is checked soon.
     pub(super) fn arm_checks(&mut self) {
         let mut next = Instant::NEVER;
-        for upstream in self.upstreams.places() {
-            let check = self.upstreams[upstream].settings().is.check.clone();
-            for server in self.upstreams[upstream].all_mut() {
+        for upstream in self.gateway.upstreams.places() {
+            let check = self.gateway.upstreams[upstream].settings().is.check.clone();
+            for server in self.gateway.upstreams[upstream].all_mut() {
                 let is_checked = check.is_on() && server.is_to_be_checked();
                 let log = &mut server.checks;
                 match log.due {
                     _ if !is_checked => log.due = None,
                     // The interval may have become shorter.
                     Some(due) => log.due = Some(due.min(self.now + longest(check.interval))),
-                    None => log.due = Some(self.now + self.checks.until_first(check.interval)),
+                    None => log.due = Some(self.now + self.gateway.checks.until_first(check.interval)),
                 }
                 if log.runs.is_none() {
                     next = next.min(log.due.unwrap_or(Instant::NEVER));
@@ -147,21 +147,21 @@ impl<K: Kernel> Context<K> {
         if self.lifecycle.is_draining() {
             next = Instant::NEVER;
         }
-        let deadlines = self.checks.iter().map(|running| running.deadline);
+        let deadlines = self.gateway.checks.iter().map(|running| running.deadline);
         self.timers.arm(ServerTimer::Checks, deadlines.min().unwrap_or(Instant::NEVER).min(next));
     }
 
     /// Something was seen of a server. `why`: what in particular.
     pub(super) fn on_sign(&mut self, upstream: u16, server: usize, sign: Sign, why: &'static str) {
         // Of most servers, nothing but good is ever seen.
-        if !self.upstreams[upstream].get(server).health().is_confirmed_by(sign) {
+        if !self.gateway.upstreams[upstream].get(server).health().is_confirmed_by(sign) {
             self.judge_sign(upstream, server, sign, why);
         }
     }
 
     #[inline(never)]
     fn judge_sign(&mut self, upstream: u16, server: usize, sign: Sign, why: &'static str) {
-        if let Some(change) = self.upstreams[upstream].on_sign(server, sign, self.now) {
+        if let Some(change) = self.gateway.upstreams[upstream].on_sign(server, sign, self.now) {
             self.report_server_state(upstream, server, change, sign.source(), why);
         }
     }
@@ -175,13 +175,15 @@ impl<K: Kernel> Context<K> {
     /// A connection has ended without a byte of the server, which was sent some.
     pub(super) fn note_mute(&mut self, upstream: u16, server: usize, reason: Reason) {
         // Others are our doing.
-        if reason.class() == Class::Upstream && self.upstreams[upstream].settings().is.check.first_byte {
+        if reason.class() == Class::Upstream
+            && self.gateway.upstreams[upstream].settings().is.check.first_byte
+        {
             self.on_sign(upstream, server, Sign::Mute, reason.name());
         }
     }
 
     fn report_server_state(&mut self, upstream: u16, server: usize, change: Change, by: &str, why: &str) {
-        let servers = &self.upstreams[upstream];
+        let servers = &self.gateway.upstreams[upstream];
         let state = ServerState {
             upstream: &servers.settings().name,
             server: servers.get(server).address(),
@@ -196,44 +198,44 @@ impl<K: Kernel> Context<K> {
 
     /// The operator says how a server is to be.
     pub(super) fn on_word(&mut self, spoken: &Spoken) -> Said {
-        let Some(upstream) = self.upstreams.place_of(&spoken.upstream) else {
-            return Said::NoUpstream(self.upstreams.names());
+        let Some(upstream) = self.gateway.upstreams.place_of(&spoken.upstream) else {
+            return Said::NoUpstream(self.gateway.upstreams.names());
         };
-        let servers = &mut self.upstreams[upstream];
+        let servers = &mut self.gateway.upstreams[upstream];
         let Some(server) = servers.place_of(&spoken.server) else {
             let addresses = servers.iter().filter(|server| server.is_configured());
             return Said::NoServer(addresses.map(|server| server.address().to_string()).collect());
         };
         let change = servers.on_word(server, spoken.word, self.now);
         report::server_word(&spoken.upstream, &spoken.server, spoken.word);
-        self.upstreams.remember(spoken);
+        self.gateway.upstreams.remember(spoken);
         if let Some(change) = change {
             self.report_server_state(upstream, server, change, "operator", spoken.word.name());
         }
         self.arm_checks();
-        let in_service = u32::try_from(self.upstreams[upstream].in_service()).unwrap_or(u32::MAX);
+        let in_service = u32::try_from(self.gateway.upstreams[upstream].in_service()).unwrap_or(u32::MAX);
         Said::Done { word: spoken.word, in_service }
     }
 
     /// What the operator has said before this process started. The server may belong to a configuration that is still being
     /// read.
     pub(super) fn on_word_before(&mut self, spoken: &Spoken) {
-        self.upstreams.remember(spoken);
+        self.gateway.upstreams.remember(spoken);
         // One that holds no longer is not remembered.
-        self.upstreams.hear(spoken, self.now);
+        self.gateway.upstreams.hear(spoken, self.now);
         self.arm_checks();
     }
 
     /// How the servers of all upstreams are.
     pub(super) fn upstream_reports(&self) -> Vec<UpstreamReport> {
         let report = |upstream: u16| {
-            let servers = &self.upstreams[upstream];
+            let servers = &self.gateway.upstreams[upstream];
             UpstreamReport {
                 name: servers.settings().name.clone(),
                 servers: servers.iter().map(|server| self.server_report(server)).collect(),
             }
         };
-        self.upstreams.places().map(report).collect()
+        self.gateway.upstreams.places().map(report).collect()
     }
 
     fn server_report(&self, server: &Server) -> ServerReport {

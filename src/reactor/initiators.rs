@@ -57,7 +57,7 @@ impl<K: Kernel> Context<K> {
             return;
         }
         if let Some(by) = by {
-            self.initiators.begin(key, by);
+            self.annotations.initiators.begin(key, by);
         }
         self.close_gracefully(key, conn, reason, detector);
     }
@@ -66,7 +66,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn post_replaced(&mut self, key: Key, id: &[u8], by: Arc<By>) {
         self.observer.report.replaced(&String::from_utf8_lossy(id), key, &by, self.now);
         let id = Name::new(id);
-        self.initiators.post(key, id.clone());
+        self.annotations.initiators.post(key, id.clone());
         self.effects.push_back(Effect::Replaced { key, id, by });
     }
 
@@ -83,7 +83,7 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn replace(&mut self, key: Key, id: &Name, by: Arc<By>) {
         // It has taken another identity since, and goes on.
         if let Some(conn) = self.table.get(key).filter(|conn| self.cx.is_current(key, conn)) {
-            self.cx.initiators.forgive(key);
+            self.cx.annotations.initiators.forgive(key);
             let origin = self.cx.origin(key, conn);
             return self.cx.report_replaced(key, id, None, origin.as_deref());
         }
@@ -95,7 +95,7 @@ impl<K: Kernel> Reactor<K> {
             cx.close_gracefully_by(key, conn, Reason::PeerReplaced, Detector::Protocol, Some(by));
         });
         let conn = self.table.get(key);
-        let Taken { closed, by } = self.cx.initiators.take_posted(key, conn.is_none());
+        let Taken { closed, by } = self.cx.annotations.initiators.take_posted(key, conn.is_none());
         let (record, origin) = match (closed, conn) {
             (Some((end, origin)), _) => (Some(presence::end_json(&end)), origin),
             (None, Some(conn)) => {

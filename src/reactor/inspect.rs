@@ -74,7 +74,7 @@ pub struct ServerSnapshot {
 impl<K: Kernel> DebugView<'_, K> {
     /// The upstream servers.
     pub fn servers(&self) -> impl Iterator<Item = ServerSnapshot> {
-        let upstreams = self.0.cx.upstreams.iter().enumerate();
+        let upstreams = self.0.cx.gateway.upstreams.iter().enumerate();
         upstreams.flat_map(|(upstream, servers)| {
             servers.iter().map(move |known| ServerSnapshot {
                 upstream,
@@ -90,7 +90,7 @@ impl<K: Kernel> DebugView<'_, K> {
 
     /// Checks that run.
     pub fn checks(&self) -> usize {
-        self.0.cx.checks.len()
+        self.0.cx.gateway.checks.len()
     }
 
     /// Until when the next poll may wait at most; zero while work is posted.
@@ -101,7 +101,8 @@ impl<K: Kernel> DebugView<'_, K> {
     /// Effects, continuations and flushes that wait for the next turn.
     pub fn posted(&self) -> usize {
         let reactor = self.0;
-        let posted = reactor.cx.effects.len() + reactor.cx.publications.len() + reactor.cx.admin.waiting();
+        let posted =
+            reactor.cx.effects.len() + reactor.cx.publishing.publications.len() + reactor.cx.admin.waiting();
         posted + reactor.cx.posted.len()
     }
 
@@ -125,7 +126,7 @@ impl<K: Kernel> DebugView<'_, K> {
             held: conn.buffers.as_ref().map_or(0, |buffers| buffers.input.len()),
             queued: conn.pending_output(),
             direct: conn.named().map_or(0, |named| named.direct_among(u64::MAX)),
-            pair: conn.leg.and_then(|leg| Some((leg, self.0.cx.pairs.of(key)?.name()))),
+            pair: conn.leg.and_then(|leg| Some((leg, self.0.cx.gateway.pairs.of(key)?.name()))),
             // A flush that is posted arms the timer for what it leaves.
             due: due
                 .filter(|_| !conn.flags.has(Flags::TO_FLUSH))
@@ -208,7 +209,7 @@ impl<K: Kernel> DebugView<'_, K> {
             ));
         }
         self.mistakes_of_pairs(&mut mistakes);
-        let forgotten = reactor.cx.initiators.forgotten(|key| reactor.table.get(key).is_none());
+        let forgotten = reactor.cx.annotations.initiators.forgotten(|key| reactor.table.get(key).is_none());
         if forgotten > 0 {
             mistakes.push(format!("{forgotten} entries of initiators are of nobody"));
         }
@@ -219,13 +220,17 @@ impl<K: Kernel> DebugView<'_, K> {
     fn mistakes_of_pairs(&self, mistakes: &mut Vec<String>) {
         let reactor = self.0;
         let mut legs = 0;
-        for pair in reactor.cx.pairs.iter() {
+        for pair in reactor.cx.gateway.pairs.iter() {
             let keys = [Leg::Client, Leg::Upstream].map(|leg| pair.leg(leg));
-            let removed = pair.server().and_then(|server| reactor.cx.upstreams[pair.to()].removed(server));
+            let removed =
+                pair.server().and_then(|server| reactor.cx.gateway.upstreams[pair.to()].removed(server));
             let goes_on = |key: &Key| reactor.table.get(*key).is_some_and(|conn| !conn.is_ending());
             if matches!(removed, Some(Removed::Drain | Removed::Cut))
                 && pair.stage != Stage::Connecting
-                && pair.leg(Leg::Client).filter(goes_on).is_some_and(|key| !reactor.cx.removals.holds(key))
+                && pair
+                    .leg(Leg::Client)
+                    .filter(goes_on)
+                    .is_some_and(|key| !reactor.cx.gateway.removals.holds(key))
             {
                 mistakes.push(format!("the server of {} is gone, and nothing ends it", pair.name()));
             }
@@ -259,7 +264,8 @@ impl<K: Kernel> DebugView<'_, K> {
         if marked != legs {
             mistakes.push(format!("{marked} connections are legs, and pairs have {legs}"));
         }
-        let counted: u32 = reactor.cx.upstreams.iter().flat_map(Servers::iter).map(Server::connections).sum();
+        let counted: u32 =
+            reactor.cx.gateway.upstreams.iter().flat_map(Servers::iter).map(Server::connections).sum();
         let upstream = reactor.table.iter().filter(|(_, conn)| conn.leg == Some(Leg::Upstream)).count();
         if counted as usize != upstream {
             mistakes.push(format!("servers count {counted} connections, there are {upstream}"));

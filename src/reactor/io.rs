@@ -145,7 +145,7 @@ impl<K: Kernel> Context<K> {
     /// decide: output would be dropped for a hint.
     fn verified(&self, key: Key, conn: &Conn<K>, readiness: Readiness, hints: bool) -> (Readiness, bool) {
         let broken = readiness.has(Readiness::ERROR)
-            || (readiness.has(Readiness::WRITE_CLOSED) && !self.has_sent_fin(key, conn));
+            || (readiness.has(Readiness::WRITE_CLOSED) && !self.gateway.has_sent_fin(key, conn.leg));
         if broken
             && ((hints && conn.is_paused()) || matches!(conn.reading, Reading::Ended | Reading::Probing))
             && conn.stream.evidence().is_some_and(|evidence| evidence.state != TcpState::Close)
@@ -303,7 +303,7 @@ impl<K: Kernel> Context<K> {
             (Some(detector), None) => self.take_error(key, conn, detector),
             (None, _) => {
                 if conn.is_truncated()
-                    && let (Some(leg), Some(cold)) = (conn.leg, self.pairs.cold_mut(key))
+                    && let (Some(leg), Some(cold)) = (conn.leg, self.gateway.pairs.cold_mut(key))
                 {
                     cold.truncated[leg as usize] = true;
                 }

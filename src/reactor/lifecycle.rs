@@ -94,7 +94,7 @@ impl<K: Kernel> Reactor<K> {
         // Before their connections are closed, those who watch are told of all others.
         self.end_watches();
         self.close_all_at_last(true);
-        self.cx.checks.close_all();
+        self.cx.gateway.checks.close_all();
         self.cx.observer.report.summarize(self.cx.now);
         report::stopped(&self.cx.observer.counters, clients, self.cx.now.since(self.cx.lifecycle.started()));
         let spare = self.cx.lifecycle.spare(self.cx.now);
@@ -150,7 +150,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Has the configuration read again. `file`: its text, where it was read already.
     pub(super) fn request_settings(&mut self, file: Option<Secret<String>>) {
-        self.cx.service.on_reloading(&mut self.cx.kernel);
+        self.cx.lifecycle.service.on_reloading(&mut self.cx.kernel);
         if self.cx.lifecycle.request_settings(file) == Requested::Waits {
             report::reload_waits();
         }
@@ -170,7 +170,7 @@ impl<K: Kernel> Reactor<K> {
                 );
             }
         }
-        self.cx.service.on_reloaded(&mut self.cx.kernel);
+        self.cx.lifecycle.service.on_reloaded(&mut self.cx.kernel);
     }
 
     /// Takes a configuration that was read after the one that it was made with.
@@ -211,7 +211,7 @@ impl<K: Kernel> Reactor<K> {
         self.cx.adopt_upstreams();
         self.cx.warn_of_expiries();
         self.cx.hand_out_tickets();
-        self.cx.least_output_high = least_output_high(&self.cx.listeners);
+        self.cx.publishing.least_output_high = least_output_high(&self.cx.listeners);
         if interval.0 != interval.1 {
             self.cx.arm_audit();
         }

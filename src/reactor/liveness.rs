@@ -323,7 +323,7 @@ impl<K: Kernel> Context<K> {
             buffers.info_asked = self.now;
         }
         let closed = conn.stream.evidence().is_some_and(|evidence| evidence.is_closed());
-        if closed && !self.has_sent_fin(key, conn) {
+        if closed && !self.gateway.has_sent_fin(key, conn.leg) {
             self.read_to_the_error(key, conn, Detector::TcpInfo, None);
         }
     }

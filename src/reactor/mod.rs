@@ -248,7 +248,7 @@ impl<K: Kernel> Reactor<K> {
     fn sources(&self) -> usize {
         /// Signals, the table of sockets, the supervisor.
         const OTHERS: usize = 3;
-        self.table.len() + self.cx.listeners.len() + self.cx.checks.len() + OTHERS
+        self.table.len() + self.cx.listeners.len() + self.cx.gateway.checks.len() + OTHERS
     }
 
     /// Listeners are only noted. Signals, new settings and new addresses take effect here, before any connection is served.

@@ -106,7 +106,7 @@ impl<K: Kernel> Context<K> {
     fn name_client(&mut self, key: Key, conn: &mut Conn<K>, identity: Identity<'_>) -> Naming {
         if conn.leg == Some(Leg::Upstream) {
             let worker = self.link.as_ref().map(|link| link.number());
-            let Key { index, generation } = self.pairs.of(key).map_or(key, Pair::name);
+            let Key { index, generation } = self.gateway.pairs.of(key).map_or(key, Pair::name);
             return Naming::Upstream(GlobalKey { worker, index, generation });
         }
         let protocol = self.listener_of(conn).protocol;

@@ -198,7 +198,7 @@ impl<K: Kernel> Context<K> {
         match conn.leg {
             Some(leg) => {
                 if sent > 0 {
-                    self.note_moved(key);
+                    self.gateway.note_moved(key, self.now);
                 }
                 self.note_room(key, leg, pending);
             }

@@ -3,6 +3,7 @@
 
 use crate::core::table::Key;
 use crate::hub::Route;
+use crate::protocol::presence;
 use crate::protocol::session::{Answer, Found};
 use crate::protocol::{Encode, Encoding, FRAMING_BYTES_MAX, Message};
 use std::collections::VecDeque;
@@ -73,6 +74,26 @@ impl Publication {
     /// What those are told who have published it.
     pub(super) fn answer(&self) -> Answer<'static> {
         Found::Published { messages: self.ends.len(), receivers: self.receivers }.into()
+    }
+}
+
+/// What is published, beside what a connection goes on with.
+#[derive(Default)]
+pub(super) struct Publishing {
+    /// Messages that no connection waits for in particular.
+    pub(super) publications: Publications,
+    /// Messages of the connection that is being driven, of which more may follow. Empty between connections.
+    pub(super) gathered: Publication,
+    /// The numbers of what those are told who watch identities, where there is no supervisor.
+    pub(super) presence: presence::Sequence,
+    /// The least `output_high` of all listeners.
+    pub(super) least_output_high: usize,
+}
+
+impl Publishing {
+    /// Whether one more message can go with those that were gathered. Names have `name_max` bytes at most.
+    pub(super) fn joins_gathered(&self, channel: &[u8], payload: &[u8], name_max: usize) -> bool {
+        self.gathered.joins(channel, payload, name_max, self.least_output_high)
     }
 }
 

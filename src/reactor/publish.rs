@@ -37,15 +37,10 @@ const UNFLUSHED_MAX: usize = 8 * 1024 * 1024;
 const LARGE_FRAME: usize = 8 * 1024;
 
 impl<K: Kernel> Context<K> {
-    /// Takes a message of a client. It is published with those that follow it directly.
-    pub(super) fn gather(&mut self, channel: &[u8], payload: &[u8]) {
-        self.gathered.add(channel, payload, || self.hub.route());
-    }
-
     /// Whether one more message can go with those that were gathered. One that would be refused does not:
     /// the replies to those before it come first.
     pub(super) fn joins_gathered(&self, channel: &[u8], payload: &[u8]) -> bool {
-        self.gathered.joins(channel, payload, self.hub.name_bytes_max(), self.least_output_high)
+        self.publishing.joins_gathered(channel, payload, self.hub.name_bytes_max())
             && !self.supervisor_is_behind()
             && !self.memory_is_short()
     }
@@ -59,7 +54,7 @@ impl<K: Kernel> Context<K> {
         let mut payload = Vec::new();
         event.write(&mut payload);
         let (form, time) = (self.settings.server.presence, || self.kernel.unix_time());
-        let payload = self.presence.message(form, payload, id, origin, time);
+        let payload = self.publishing.presence.message(form, payload, id, origin, time);
         let channel = presence_channel(id);
         self.publish_later(&channel, &payload);
     }
@@ -74,7 +69,7 @@ impl<K: Kernel> Context<K> {
 
     /// Publishes to those who listen now, behind all that was published so before.
     pub(super) fn publish_later(&mut self, channel: &[u8], payload: &[u8]) {
-        self.publications.push(Publication::new(channel, payload, self.hub.route()));
+        self.publishing.publications.push(Publication::new(channel, payload, self.hub.route()));
     }
 
     /// Lets a connection go on with its messages.
@@ -99,13 +94,13 @@ impl<K: Kernel> Reactor<K> {
             self.cx.write(key, conn, replies);
             replies.clear();
         }
-        let mut publication = std::mem::take(&mut self.cx.gathered);
+        let mut publication = std::mem::take(&mut self.cx.publishing.gathered);
         if self.go_on_publishing(&mut publication).is_break() {
             return Some(publication);
         }
         session.answered(publication.answer(), replies);
         publication.clear();
-        self.cx.gathered = publication;
+        self.cx.publishing.gathered = publication;
         None
     }
 
@@ -153,26 +148,26 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn publish_some(&mut self) {
         self.cx.work.begin_share(work::PUBLISHED);
         while !self.cx.work.is_over()
-            && let Some(mut publication) = self.cx.publications.queue.pop_front()
+            && let Some(mut publication) = self.cx.publishing.publications.queue.pop_front()
         {
             self.cx.work.charge(cost::PUBLICATION);
             if self.go_on_publishing(&mut publication).is_break() {
-                self.cx.publications.queue.push_front(publication);
+                self.cx.publishing.publications.queue.push_front(publication);
                 break;
             }
-            self.cx.publications.finish(&publication);
+            self.cx.publishing.publications.finish(&publication);
         }
-        while let Some(key) = self.cx.publications.next_ready() {
+        while let Some(key) = self.cx.publishing.publications.next_ready() {
             self.drive(key, |cx, conn| cx.go_on_with(key, conn));
         }
         // They go on before newcomers are read, so that the room there is goes to those who have waited.
         let room = if self.cx.is_backlogged() {
             0
         } else {
-            BACKLOG_MAX - self.cx.effects.len().max(self.cx.publications.len())
+            BACKLOG_MAX - self.cx.effects.len().max(self.cx.publishing.publications.len())
         };
         for _ in 0..room {
-            let Some(key) = self.cx.publications.held_back.pop_front() else { break };
+            let Some(key) = self.cx.publishing.publications.held_back.pop_front() else { break };
             self.drive(key, |cx, conn| cx.go_on_with(key, conn));
         }
     }
@@ -186,7 +181,7 @@ impl<K: Kernel> Reactor<K> {
             return false;
         }
         work.charge(outlet.deliver(&frame, 1));
-        self.cx.note_moved(to);
+        self.cx.gateway.note_moved(to, self.cx.now);
         true
     }
 

@@ -47,17 +47,17 @@ impl<K: Kernel> Reactor<K> {
         let Some(source) = self.table.get(key) else { return };
         // Not before: what was sent of its batch may have found it broken.
         let is_wanted = source.takes_more() && !self.cx.is_cut_off(source);
-        let (Some(leg), Some(pair)) = (source.leg, self.cx.pairs.of_mut(key)) else { return };
+        let (Some(leg), Some(pair)) = (source.leg, self.cx.gateway.pairs.of_mut(key)) else { return };
         pair.moved = self.cx.now;
         let partner = pair.leg(leg.other());
         let conn = partner.and_then(|partner| self.table.get_mut(partner));
         let (Some(partner), Some(conn)) = (partner, conn.filter(|conn| is_wanted && conn.takes_more()))
         else {
-            return self.cx.lose(key, leg, bytes.len());
+            return self.cx.gateway.lose(key, leg, bytes.len());
         };
         // Its server's layer takes nothing yet.
         if conn.is_opening() {
-            if let Some(cold) = self.cx.pairs.cold_mut(key) {
+            if let Some(cold) = self.cx.gateway.pairs.cold_mut(key) {
                 cold.add_early(bytes);
             }
             return;
@@ -67,7 +67,7 @@ impl<K: Kernel> Reactor<K> {
         if leg == Leg::Upstream && !pair.has_answered() {
             pair.note_answer();
             spoke = pair.server().map(|server| (pair.to(), server));
-            if let Some(times) = self.cx.pairs.times_mut(key) {
+            if let Some(times) = self.cx.gateway.pairs.times_mut(key) {
                 times.first_byte = Span::between(conn.life.accepted(), self.cx.now).into();
             }
         }
@@ -107,7 +107,7 @@ impl<K: Kernel> Reactor<K> {
 impl<K: Kernel> Context<K> {
     /// Pauses reading a leg until its partner has taken what the leg has sent.
     pub(super) fn await_partner(&mut self, key: Key, conn: &mut Conn<K>) {
-        let (Some(leg), Some(pair)) = (conn.leg, self.pairs.of_mut(key)) else { return };
+        let (Some(leg), Some(pair)) = (conn.leg, self.gateway.pairs.of_mut(key)) else { return };
         if pair.flow(leg) == Direction::Open {
             pair.set_flow(leg, Direction::Paused);
         }
@@ -123,7 +123,7 @@ impl<K: Kernel> Context<K> {
     /// The upstream leg is connected: the client is read from now on. If the client has ended meanwhile, the upstream leg
     /// is told now.
     pub(super) fn note_connected(&mut self, key: Key, conn: &mut Conn<K>) {
-        let Some(pair) = self.pairs.of_mut(key) else { return };
+        let Some(pair) = self.gateway.pairs.of_mut(key) else { return };
         if pair.is_finished(Leg::Client) {
             let is_there = pair.leg(Leg::Client).is_some();
             let forward = is_there && self.half_close(conn) == HalfClose::Forward;
@@ -136,7 +136,7 @@ impl<K: Kernel> Context<K> {
 
     /// A leg's output has been sent: its partner goes on if it waits for that.
     pub(super) fn note_room(&mut self, key: Key, leg: Leg, pending: usize) {
-        let Some(pair) = self.pairs.of_mut(key) else { return };
+        let Some(pair) = self.gateway.pairs.of_mut(key) else { return };
         if pending == 0 && pair.is_paused(leg.other()) && pair.stage != Stage::Connecting {
             pair.set_flow(leg.other(), Direction::Open);
             if let Some(partner) = pair.leg(leg.other()) {
@@ -145,18 +145,13 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// Whether a leg is paused for the sake of its partner.
-    pub(super) fn waits_for_partner(&self, key: Key, conn: &Conn<K>) -> bool {
-        conn.leg.is_some_and(|leg| self.pairs.of(key).is_some_and(|pair| pair.is_paused(leg)))
-    }
-
     /// A half-closed leg is ended: its partner is to send nothing more.
     pub(super) fn end_half_closed(&mut self, key: Key, leg: Leg) {
         self.notify_partner(key, leg, News::Leaving);
     }
 
     fn notify_partner(&mut self, key: Key, leg: Leg, news: News) {
-        if let Some(partner) = self.pairs.of(key).and_then(|pair| pair.leg(leg.other())) {
+        if let Some(partner) = self.gateway.pairs.of(key).and_then(|pair| pair.leg(leg.other())) {
             self.aftermath.next.push_back((partner, Next::Partner(news)));
         }
     }
@@ -180,10 +175,10 @@ impl<K: Kernel> Context<K> {
     pub(super) fn look_for_departure(&mut self, key: Key, conn: &mut Conn<K>) {
         if conn.leg == Some(Leg::Client)
             && conn.pause == Pause::Partner
-            && conn.life.bytes_in == self.proxied.header_bytes(key)
-            && self.pairs.of(key).is_some_and(|pair| {
+            && conn.life.bytes_in == self.annotations.proxied.header_bytes(key)
+            && self.gateway.pairs.of(key).is_some_and(|pair| {
                 // With TLS towards the server, what the client sends could not be encoded yet.
-                pair.stage == Stage::Connecting && self.upstreams[pair.to()].settings().tls.is_none()
+                pair.stage == Stage::Connecting && self.gateway.upstreams[pair.to()].settings().tls.is_none()
             })
         {
             conn.pause = Pause::None;
@@ -193,42 +188,11 @@ impl<K: Kernel> Context<K> {
     /// A leg does not wait for its partner any more: its input is read and dropped.
     fn stop_waiting(&mut self, key: Key, conn: &mut Conn<K>) {
         if conn.pause == Pause::Partner
-            && let (Some(leg), Some(pair)) = (conn.leg, self.pairs.of_mut(key))
+            && let (Some(leg), Some(pair)) = (conn.leg, self.gateway.pairs.of_mut(key))
         {
             pair.set_flow(leg, Direction::Open);
             conn.pause = Pause::None;
             self.posted.resume(key, conn);
-        }
-    }
-
-    /// Whether our FIN went to the peer of a leg before its own had come. The kernel calls such a socket closed once both
-    /// have (`net/ipv4/tcp_minisocks.c: tcp_time_wait`), with all that the peer has sent still to be read.
-    pub(super) fn has_sent_fin(&self, key: Key, conn: &Conn<K>) -> bool {
-        let pair = conn.leg.and_then(|leg| Some((self.pairs.of(key)?, leg)));
-        pair.is_some_and(|(pair, leg)| pair.flow(leg.other()) == Direction::Forwarded)
-    }
-
-    /// Bytes of a leg have reached its peer: a half-closed pair lives as long as some do.
-    pub(super) fn note_moved(&mut self, key: Key) {
-        if let Some(pair) = self.pairs.of_mut(key) {
-            pair.moved = self.now;
-        }
-    }
-
-    /// Counts bytes of a leg that its partner does not get.
-    fn lose(&mut self, key: Key, leg: Leg, bytes: usize) {
-        if let Some(cold) = self.pairs.cold_mut(key) {
-            cold.lost[leg as usize] += bytes as u64;
-        }
-    }
-
-    /// Why a pair ends, as a leg is to record it that has no cause of its own yet. It may have brought that about all the
-    /// same, by a last word whose FIN has not come.
-    fn cause_of_pair(&self, key: Key, conn: &Conn<K>) -> Cause {
-        match self.pairs.cold(key).and_then(|cold| cold.cause) {
-            Some((cause, leg)) if conn.leg == Some(leg) => cause,
-            Some((Cause { reason, .. }, _)) => Cause { reason, detector: Detector::Partner },
-            None => Cause { reason: Reason::LocalInternal, detector: Detector::Partner },
         }
     }
 
@@ -248,7 +212,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn on_leg_ending(&mut self, key: Key, conn: &Conn<K>, leg: Leg) {
         let Some(cause) = conn.life.cause() else { return };
         let half_close = self.half_close(conn);
-        let Some(pair) = self.pairs.note_cause(key, leg, cause) else { return };
+        let Some(pair) = self.gateway.pairs.note_cause(key, leg, cause) else { return };
         // If a layer has reported the end of the stream before, the partner knows.
         let read_to_the_end = matches!(conn.life.state(), State::PeerClosed { .. });
         let is_news = !pair.is_finished(leg);
@@ -267,7 +231,7 @@ impl<K: Kernel> Context<K> {
 
     /// The end of file was read on a leg that had begun to end before.
     pub(super) fn on_leg_eof(&mut self, key: Key, leg: Leg) {
-        if let Some(pair) = self.pairs.of_mut(key)
+        if let Some(pair) = self.gateway.pairs.of_mut(key)
             && !pair.is_finished(leg)
         {
             pair.set_flow(leg, Direction::Finished);
@@ -281,7 +245,7 @@ impl<K: Kernel> Context<K> {
             Leg::Client => Reason::PeerFin,
             Leg::Upstream => Reason::PeerFin.of_upstream(),
         };
-        self.pairs.note_cause(key, leg, Cause { reason, detector: Detector::Protocol });
+        self.gateway.pairs.note_cause(key, leg, Cause { reason, detector: Detector::Protocol });
         self.on_leg_eof(key, leg);
     }
 
@@ -290,7 +254,7 @@ impl<K: Kernel> Context<K> {
         // If the partner's TLS stream was truncated, ours ends in the same way: a FIN without `close_notify`.
         if let Some(leg) = conn.leg
             && let Some(layer) = conn.buffers.as_deref_mut().and_then(|buffers| buffers.layer.as_deref_mut())
-            && self.pairs.cold(key).is_some_and(|cold| cold.truncated[leg.other() as usize])
+            && self.gateway.pairs.cold(key).is_some_and(|cold| cold.truncated[leg.other() as usize])
         {
             layer.forgo_last_word();
         }
@@ -299,24 +263,24 @@ impl<K: Kernel> Context<K> {
                 if conn.life.state().is_connecting() =>
             {
                 // What the partner has sent is delivered first, if there is any.
-                let pair = self.pairs.of(key);
+                let pair = self.gateway.pairs.of(key);
                 let nothing = pair.is_none_or(|pair| {
                     let header_only = conn.is_opening() || pair.is_header_only(conn.pending_output());
-                    header_only && !self.pairs.cold(key).is_some_and(ColdPair::has_early)
+                    header_only && !self.gateway.pairs.cold(key).is_some_and(ColdPair::has_early)
                 });
                 if news != News::Finished && nothing {
-                    let (cause, rung) = (self.cause_of_pair(key, conn), LastRung::Reset);
+                    let (cause, rung) = (self.gateway.cause(key, conn.leg), LastRung::Reset);
                     self.apply(key, conn, Input::PartnerGone { cause, rung });
                 }
             }
             News::Finished => {
-                let cause = self.cause_of_pair(key, conn);
+                let cause = self.gateway.cause(key, conn.leg);
                 let patience = self.relay_of(conn).map(|relay| relay.half_close_timeout);
                 let patience = patience.unwrap_or_default();
                 self.apply(key, conn, Input::PartnerFin { cause, patience });
             }
-            News::Leaving => self.close_leg(key, conn, self.cause_of_pair(key, conn), LastRung::Linger2),
-            News::Gone(rung) => self.close_leg(key, conn, self.cause_of_pair(key, conn), rung),
+            News::Leaving => self.close_leg(key, conn, self.gateway.cause(key, conn.leg), LastRung::Linger2),
+            News::Gone(rung) => self.close_leg(key, conn, self.gateway.cause(key, conn.leg), rung),
         }
     }
 
@@ -342,7 +306,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn on_leg_drained(&mut self, key: Key, conn: &mut Conn<K>, leg: Leg) -> bool {
         let State::Closing { last, .. } = conn.life.state() else {
             let ends = self.half_close(conn) == HalfClose::End;
-            let pair = self.pairs.of(key);
+            let pair = self.gateway.pairs.of(key);
             // A server for what it has sent may still be looked for.
             return pair.is_none_or(|pair| {
                 pair.is_finished(leg.other()) || (ends && pair.stage != Stage::Connecting)
@@ -351,14 +315,14 @@ impl<K: Kernel> Context<K> {
         // A broken socket takes no FIN.
         if last.is_none()
             && !conn.is_failing()
-            && self.pairs.of(key).is_some_and(|pair| pair.flow(leg.other()) == Direction::Finished)
+            && self.gateway.pairs.of(key).is_some_and(|pair| pair.flow(leg.other()) == Direction::Finished)
         {
             // A layer says its last word (`close_notify`) before the FIN.
             if self.say_last_word(conn) {
                 self.flush(key, conn);
                 return false;
             }
-            let Some(pair) = self.pairs.of_mut(key) else { return false };
+            let Some(pair) = self.gateway.pairs.of_mut(key) else { return false };
             pair.set_flow(leg.other(), Direction::Forwarded);
             conn.stream.shutdown_send();
             self.observer.counters.listeners[usize::from(conn.listener)].forwarded_fin();
@@ -372,7 +336,7 @@ impl<K: Kernel> Context<K> {
             return None;
         }
         let relay = self.relay_of(conn)?;
-        let pair = self.pairs.of(key)?;
+        let pair = self.gateway.pairs.of(key)?;
         // Nothing moves without a partner.
         if conn.leg.is_none_or(|leg| pair.leg(leg.other()).is_none()) {
             return None;
@@ -385,10 +349,7 @@ impl<K: Kernel> Context<K> {
     /// output that is on its way; so would the kernel's answer to anything that the peer sends after the close.
     pub(super) fn must_be_delivered(&self, key: Key, conn: &Conn<K>) -> bool {
         let State::Closing { last: Some(last), .. } = conn.life.state() else { return false };
-        let sends_on = || {
-            let cold = conn.leg.and_then(|leg| Some((self.pairs.cold(key)?, leg)));
-            cold.is_some_and(|(cold, leg)| cold.lost[leg as usize] > 0)
-        };
+        let sends_on = || conn.leg.is_some_and(|leg| self.gateway.has_lost(key, leg));
         (last == LastRung::Reset || sends_on()) && !peer_has_everything(conn)
     }
 
@@ -402,7 +363,7 @@ impl<K: Kernel> Context<K> {
 
     /// Adds the clocks of the pair to those of a leg: its deadlines are counted from both.
     pub(super) fn add_clocks_of_pair(&self, key: Key, conn: &Conn<K>, clocks: &mut Clocks) {
-        let Some(pair) = self.pairs.of(key) else { return };
+        let Some(pair) = self.gateway.pairs.of(key) else { return };
         // A pair is in use whichever side speaks, and as long as one has bytes for the other.
         let waits = [Leg::Client, Leg::Upstream].iter().any(|leg| pair.is_paused(*leg));
         clocks.used = if waits { self.now } else { clocks.used.max(pair.moved) };
@@ -427,12 +388,12 @@ impl<K: Kernel> Context<K> {
         // Another server may be tried: the pair does not end with this one, and its output is kept for the next.
         if leg == Leg::Upstream
             && was_not_reached(cause)
-            && self.pairs.of(key).is_some_and(|pair| pair.stage == Stage::Connecting)
+            && self.gateway.pairs.of(key).is_some_and(|pair| pair.stage == Stage::Connecting)
         {
             if let Some(buffers) = &mut conn.buffers {
                 // What a layer has encoded is for this server alone.
                 if buffers.layer.is_none()
-                    && let Some(cold) = self.pairs.cold_mut(key)
+                    && let Some(cold) = self.gateway.pairs.cold_mut(key)
                 {
                     cold.carry(buffers.output.as_slice());
                 }
@@ -440,7 +401,7 @@ impl<K: Kernel> Context<K> {
             }
             return mode;
         }
-        let Some(pair) = self.pairs.note_cause(key, leg, cause) else { return mode };
+        let Some(pair) = self.gateway.pairs.note_cause(key, leg, cause) else { return mode };
         // An attempt to connect that we abort is not a reset by a peer.
         let is_reset = mode == CloseMode::Reset && !(leg == Leg::Upstream && pair.stage == Stage::Connecting);
         let rung = if is_reset && !softened { LastRung::Reset } else { LastRung::Linger2 };

@@ -97,7 +97,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
     #[inline]
     fn may_follow<'p>(&self, publication: impl FnOnce() -> Option<(&'p [u8], &'p [u8])>) -> bool {
         let cx = &self.reactor.cx;
-        cx.gathered.is_empty()
+        cx.publishing.gathered.is_empty()
             || publication().is_some_and(|(channel, payload)| cx.joins_gathered(channel, payload))
     }
 
@@ -277,7 +277,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
         if let Some(link) = &mut cx.link {
             link.on_published(channel, payload);
         }
-        cx.gather(channel, payload);
+        cx.publishing.gathered.add(channel, payload, || cx.hub.route());
         Ok(())
     }
 

@@ -52,7 +52,7 @@ impl<K: Kernel> Context<K> {
                 let early = reader.take_bytes();
                 buffers.preamble = None;
                 self.pool.settle(buffers);
-                self.secured.note(key, secured.clone());
+                self.annotations.secured.note(key, secured.clone());
                 self.route(key, conn, &secured, early);
             }
             Begin::Broken(error, mut said) => {
@@ -81,7 +81,7 @@ impl<K: Kernel> Context<K> {
     fn route(&mut self, key: Key, conn: &mut Conn<K>, secured: &Secured, early: Vec<u8>) {
         let relay = self.listener_of(conn).relay.as_ref();
         let named = relay.and_then(|relay| relay.routes.choose(secured).or(relay.upstream.as_deref()));
-        let Some(to) = named.and_then(|name| self.upstreams.place_of(name)) else {
+        let Some(to) = named.and_then(|name| self.gateway.upstreams.place_of(name)) else {
             let mut said = Vec::new();
             let error = no_route(relay, secured, conn.layer().is_some(), &mut said);
             // What else comes of it is nobody's.
@@ -91,12 +91,12 @@ impl<K: Kernel> Context<K> {
             return self.refuse(key, conn, &error, &mut said);
         };
         conn.leg = Some(Leg::Client);
-        self.pairs.open(key, to, self.now);
+        self.gateway.pairs.open(key, to, self.now);
         if conn.layer().is_some() {
             return;
         }
         if !early.is_empty()
-            && let Some(cold) = self.pairs.cold_mut(key)
+            && let Some(cold) = self.gateway.pairs.cold_mut(key)
         {
             cold.keep_early(early);
         }
@@ -111,7 +111,7 @@ impl<K: Kernel> Context<K> {
         if conn.leg == Some(Leg::Upstream) {
             return None;
         }
-        let noted = || self.secured.of(key).map(Arc::clone);
+        let noted = || self.annotations.secured.of(key).map(Arc::clone);
         conn.layer().and_then(Layer::secured).map(Arc::new).or_else(noted)
     }
 }

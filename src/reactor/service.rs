@@ -7,13 +7,13 @@ use crate::net::{Kernel, ServiceNotifier};
 impl<K: Kernel> Context<K> {
     /// It serves, and its signs of life begin.
     pub(super) fn notify_serving(&mut self) {
-        self.service.on_serving(&mut self.kernel);
+        self.lifecycle.service.on_serving(&mut self.kernel);
         self.notify_alive();
     }
 
     /// It drains, or will in a while.
     pub(super) fn notify_stopping(&mut self) {
-        self.service.on_stopping(&mut self.kernel);
+        self.lifecycle.service.on_stopping(&mut self.kernel);
         self.notify_alive();
     }
 

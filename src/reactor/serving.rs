@@ -115,7 +115,7 @@ impl<K: Kernel> Reactor<K> {
                 }
             }
             // Its replies come first, and those who listen get no later message before these.
-            if !self.cx.gathered.is_empty() {
+            if !self.cx.publishing.gathered.is_empty() {
                 *input = before;
                 match self.end_gathering(key, session, replies) {
                     Some(halt) => break halt,
@@ -142,7 +142,7 @@ impl<K: Kernel> Reactor<K> {
             }
         };
         self.scratch = scratch;
-        if self.cx.gathered.is_empty() {
+        if self.cx.publishing.gathered.is_empty() {
             halt
         } else {
             self.end_gathering(key, session, replies).unwrap_or(halt)
@@ -212,7 +212,7 @@ impl<K: Kernel> Context<K> {
             Halt::Posted => self.await_effects(key, conn),
             Halt::HeldBack => {
                 self.pause(key, conn, Pause::Effects);
-                self.publications.hold_back(key);
+                self.publishing.publications.hold_back(key);
             }
             Halt::NotYet => self.pause(key, conn, Pause::LogIn),
             Halt::Broken(error) => {

@@ -35,7 +35,7 @@ impl<K: Kernel> Reactor<K> {
         let is_plain =
             |conn: &&Conn<K>| conn.reading == Reading::Ready && conn.may_be_read() && conn.takes_more();
         let Some(from) = self.table.get(key).filter(is_plain) else { return false };
-        let partner = self.cx.pairs.of(key).and_then(|pair| pair.leg(from.leg?.other()));
+        let partner = self.cx.gateway.pairs.of(key).and_then(|pair| pair.leg(from.leg?.other()));
         let to = partner.and_then(|partner| self.table.get(partner));
         let (Some(partner), Some(to)) = (partner, to.filter(|conn| conn.takes_more() && conn.takes_output()))
         else {
@@ -63,7 +63,7 @@ impl<K: Kernel> Reactor<K> {
             conn.flags.clear(Flags::BULK);
         }
         *budget = budget.saturating_sub(received);
-        self.cx.note_moved(key);
+        self.cx.gateway.note_moved(key, self.cx.now);
         if let Some(conn) = self.table.get_mut(partner) {
             self.cx.on_spliced(partner, conn, spliced.sent, &self.read_buffer[..received - sent]);
             if conn.pending_output() > 0

@@ -38,7 +38,9 @@ impl<K: Kernel> Reactor<K> {
             Pause::Effects | Pause::LogIn => return,
             Pause::Output if pending > bounds.output_low => Pause::Output,
             Pause::Turn if pending >= bounds.output_high && conn.leg.is_none() => Pause::Output,
-            Pause::Partner if self.cx.waits_for_partner(key, conn) => Pause::Partner,
+            Pause::Partner if conn.leg.is_some_and(|leg| self.cx.gateway.waits_for_partner(key, leg)) => {
+                Pause::Partner
+            }
             Pause::None | Pause::Turn | Pause::Output | Pause::Partner => Pause::None,
         };
         let has_task = conn.buffers.as_deref().is_some_and(|buffers| buffers.task.is_some());
@@ -129,7 +131,7 @@ impl<K: Kernel> Context<K> {
     /// What a connection that is gone had published and not everybody has got is published all the same.
     pub(super) fn adopt_task(&mut self, task: Task) {
         if let Task::Publish(publication) = task {
-            self.publications.push(publication);
+            self.publishing.publications.push(publication);
         }
     }
 }

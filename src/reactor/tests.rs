@@ -45,7 +45,7 @@ fn a_turn_takes_up_a_bounded_number_of_publications_that_nobody_listens_to_any_m
     let mut left = WAITING;
     while left > 0 {
         scene.turn();
-        let now = scene.reactor.cx.publications.len();
+        let now = scene.reactor.cx.publishing.publications.len();
         assert!(left - now <= work::PUBLISHED / cost::PUBLICATION + 1, "{} in one turn", left - now);
         assert!(now < left, "it comes to its end");
         left = now;

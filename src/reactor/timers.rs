@@ -31,7 +31,7 @@ impl<K: Kernel> Context<K> {
         let work = self.audits.is_due()
             || self.link.as_ref().is_some_and(|link| link.is_ready())
             || !self.effects.is_empty()
-            || !self.publications.is_empty()
+            || !self.publishing.publications.is_empty()
             || self.memory_is_short()
             || self.posted.len() > 0
             || self.admin.waiting() > 0

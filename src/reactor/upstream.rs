@@ -23,9 +23,6 @@ use crate::protocol::gateway::{Removed, Upstream};
 use crate::protocol::proxy_header::{Version, Whose};
 use crate::transport::{self, Layer};
 
-/// Servers that are tried for one client.
-const ATTEMPTS_MAX: usize = 3;
-
 impl<K: Kernel> Reactor<K> {
     /// Begins to connect a client to the next server, or ends it when there is none to try.
     pub(super) fn connect_upstream(&mut self, client: Key) {
@@ -54,13 +51,14 @@ impl<K: Kernel> Context<K> {
         upstream: Key,
     ) -> Option<((u16, usize), K::Stream)> {
         loop {
-            let chosen = self.choose_server(client, conn);
+            let chosen = self.gateway.choose_server(client, &conn.peer, self.now);
             let Ok((to, server)) = chosen else {
                 let full = chosen == Err(NoServer::Full);
-                let reason = if full { Reason::UpstreamUnavailable } else { self.why_not_reached(client) };
+                let reason =
+                    if full { Reason::UpstreamUnavailable } else { self.gateway.why_not_reached(client) };
                 let (detector, rung) = (Detector::Connect, LastRung::Reset);
-                self.pairs.note_cause(client, Leg::Upstream, Cause { reason, detector });
-                if let Some(cold) = self.pairs.cold_mut(client) {
+                self.gateway.pairs.note_cause(client, Leg::Upstream, Cause { reason, detector });
+                if let Some(cold) = self.gateway.pairs.cold_mut(client) {
                     let lost = [cold.take_carried(), cold.take_early()];
                     let lost: usize = lost.iter().flatten().map(Vec::len).sum();
                     self.observer.counters.listeners[usize::from(conn.listener)]
@@ -70,7 +68,7 @@ impl<K: Kernel> Context<K> {
                 self.apply(client, conn, Input::Abort { reason, detector, rung, output_pending: false });
                 return None;
             };
-            if let Some(pair) = self.pairs.of_mut(client) {
+            if let Some(pair) = self.gateway.pairs.of_mut(client) {
                 pair.set_server(server);
             }
             match self.connect_to(conn, (to, server), upstream) {
@@ -85,18 +83,6 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// The server to try next, and its upstream.
-    fn choose_server(&mut self, client: Key, conn: &Conn<K>) -> Result<(u16, usize), NoServer> {
-        let to = self.pairs.of(client).ok_or(NoServer::AllTried)?.to();
-        let cold = self.pairs.cold(client);
-        if cold.is_some_and(|cold| cold.failed().len() >= ATTEMPTS_MAX) {
-            return Err(NoServer::AllTried);
-        }
-        let has_tried = |server| cold.is_some_and(|cold| cold.has_tried(server));
-        let server = self.upstreams[to].choose(&conn.peer, self.now, has_tried)?;
-        Ok((to, server))
-    }
-
     fn connect_to(
         &mut self,
         conn: &Conn<K>,
@@ -105,7 +91,7 @@ impl<K: Kernel> Context<K> {
     ) -> Result<K::Stream, ConnectError> {
         let relay = self.listeners[usize::from(conn.listener)].settings.relay.as_ref();
         let options = relay.expect("a pair is of a listener that relays").socket_options();
-        let servers = &mut self.upstreams[to];
+        let servers = &mut self.gateway.upstreams[to];
         let mut left = servers.settings().is.sources.len();
         loop {
             let from = servers.next_source(server);
@@ -129,9 +115,9 @@ impl<K: Kernel> Context<K> {
         (to, server): (u16, usize),
         stream: K::Stream,
     ) -> Conn<K> {
-        let servers = &mut self.upstreams[to];
+        let servers = &mut self.gateway.upstreams[to];
         servers.add(server);
-        self.pairs.join(client, upstream);
+        self.gateway.pairs.join(client, upstream);
         let deadline = self.now + servers.settings().is.connect_timeout;
         let header = servers.settings().is.header;
         let life = Life::new(State::Connecting { deadline }, self.now);
@@ -166,21 +152,23 @@ impl<K: Kernel> Context<K> {
         header: Option<Version>,
         has_layer: bool,
     ) -> Vec<u8> {
-        let has_cold = self.pairs.of(client).is_some_and(Pair::has_cold);
+        let has_cold = self.gateway.pairs.of(client).is_some_and(Pair::has_cold);
         // As most.
         if !has_cold && header.is_none() {
             return Vec::new();
         }
-        if has_cold && let Some(carried) = self.pairs.cold_mut(client).and_then(ColdPair::take_carried) {
+        if has_cold
+            && let Some(carried) = self.gateway.pairs.cold_mut(client).and_then(ColdPair::take_carried)
+        {
             return carried;
         }
         let mut first = header.map_or_else(Vec::new, |version| self.header_of(client, conn, version));
-        if let Some(pair) = self.pairs.of_mut(client) {
+        if let Some(pair) = self.gateway.pairs.of_mut(client) {
             pair.note_header(first.len());
         }
         if has_cold
             && !has_layer
-            && let Some(early) = self.pairs.cold_mut(client).and_then(ColdPair::take_early)
+            && let Some(early) = self.gateway.pairs.cold_mut(client).and_then(ColdPair::take_early)
         {
             first.extend_from_slice(&early);
         }
@@ -189,7 +177,7 @@ impl<K: Kernel> Context<K> {
 
     /// The PROXY header for a server, about its client.
     fn header_of(&self, client: Key, conn: &Conn<K>, version: Version) -> Vec<u8> {
-        let local = self.proxied.destination(client).or_else(|| conn.stream.local_address());
+        let local = self.annotations.proxied.destination(client).or_else(|| conn.stream.local_address());
         let secured = self.secured_of(client, conn);
         // Only version 2 tells of TLS.
         let certificate = match version {
@@ -223,10 +211,10 @@ impl<K: Kernel> Context<K> {
         if !readiness.has(Readiness::WRITABLE) {
             return false;
         }
-        let Some(pair) = self.pairs.of(key) else { return false };
+        let Some(pair) = self.gateway.pairs.of(key) else { return false };
         let to = pair.to();
         let Some(server) = pair.server() else { return false };
-        let servers = &self.upstreams[to];
+        let servers = &self.gateway.upstreams[to];
         if servers.get(server).could_be_own_peer() && conn.stream.is_own_peer() {
             let (reason, detector) = (Reason::UpstreamRefused, Detector::Connect);
             self.apply(key, conn, Input::Failed { reason, detector });
@@ -250,16 +238,17 @@ impl<K: Kernel> Context<K> {
     /// A server has been connected, and its layer is open if it has one.
     pub(super) fn on_connected(&mut self, key: Key, conn: &mut Conn<K>) {
         let took = Span::between(conn.life.accepted(), self.now);
-        let Some(pair) = self.pairs.of_mut(key) else { return };
+        let Some(pair) = self.gateway.pairs.of_mut(key) else { return };
         let (to, Some(server)) = (pair.to(), pair.server()) else { return };
         pair.stage = Stage::Fresh;
         pair.set_flow(Leg::Upstream, Direction::Open);
         pair.moved = self.now;
         let has_cold = pair.has_cold();
-        if let Some(times) = self.pairs.times_mut(key) {
+        if let Some(times) = self.gateway.pairs.times_mut(key) {
             times.connect = took.into();
         }
-        let early = if has_cold { self.pairs.cold_mut(key).and_then(ColdPair::take_early) } else { None };
+        let early =
+            if has_cold { self.gateway.pairs.cold_mut(key).and_then(ColdPair::take_early) } else { None };
         self.observer.counters.listeners[usize::from(conn.listener)].connected(took);
         self.on_sign(to, server, Sign::Reached, "connected");
         self.apply(key, conn, Input::Connected);
@@ -275,7 +264,7 @@ impl<K: Kernel> Context<K> {
     /// keeps its place if `SO_OOBINLINE` is set before it is read (`net/ipv4/tcp.c: tcp_recvmsg_locked`).
     #[cold]
     pub(super) fn complete_options(&mut self, key: Key, conn: &mut Conn<K>) {
-        if let Some(pair) = self.pairs.of_mut(key)
+        if let Some(pair) = self.gateway.pairs.of_mut(key)
             && pair.stage == Stage::Fresh
             && conn.leg == Some(Leg::Upstream)
         {
@@ -288,7 +277,7 @@ impl<K: Kernel> Context<K> {
     /// An upstream connection has lasted: from now on the kernel watches it.
     pub(super) fn watch_by_kernel(&mut self, key: Key, conn: &mut Conn<K>) {
         self.complete_options(key, conn);
-        if let Some(pair) = self.pairs.of_mut(key) {
+        if let Some(pair) = self.gateway.pairs.of_mut(key) {
             pair.stage = Stage::Lasting;
         }
         let (keepalive, user_timeout) = (self.keepalive_of(key, conn), self.user_timeout_of(key, conn));
@@ -313,14 +302,13 @@ impl<K: Kernel> Context<K> {
 
     /// What an upstream leg is connected to.
     fn upstream_of(&self, key: Key, conn: &Conn<K>) -> Option<&Upstream> {
-        let pair = self.pairs.of(key).filter(|_| conn.leg == Some(Leg::Upstream))?;
-        Some(&self.upstreams[pair.to()].settings().is)
+        self.gateway.upstream_of(key).filter(|_| conn.leg == Some(Leg::Upstream))
     }
 
     /// A leg leaves the table with this record.
     #[inline(never)]
     pub(super) fn count_leg(&mut self, key: Key, conn: &Conn<K>, leg: Leg, end: &End) {
-        let Some(pair) = self.pairs.of(key) else { return };
+        let Some(pair) = self.gateway.pairs.of(key) else { return };
         // What a proxy has sent is not of its client; and behind a layer, what was said is less than what was sent for it.
         let proxys = end.proxied.as_ref().map_or(0, |proxied| proxied.header_bytes as u64);
         let of_layer = conn.layer().and_then(Layer::traffic);
@@ -344,7 +332,7 @@ impl<K: Kernel> Context<K> {
         cause: Cause,
         age: Span,
     ) {
-        let Some(pair) = self.pairs.of(key) else { return };
+        let Some(pair) = self.gateway.pairs.of(key) else { return };
         let is_last = pair.leg(leg.other()).is_none();
         if leg == Leg::Upstream
             && let Some(server) = pair.server()
@@ -353,7 +341,7 @@ impl<K: Kernel> Context<K> {
             // Of what was sent, a handshake asks for nothing.
             let asked = sent > pair.header_bytes();
             let was_mute = asked && !pair.has_answered() && cause.detector != Detector::Partner;
-            self.upstreams[to].remove(server);
+            self.gateway.upstreams[to].remove(server);
             if stage == Stage::Connecting && was_not_reached(cause) {
                 self.note_failed(key, server, cause.reason, Some(age.into()));
                 self.aftermath.next.extend(client.map(|client| (client, Next::Connect)));
@@ -362,7 +350,7 @@ impl<K: Kernel> Context<K> {
             }
         }
         if Report::reports_pairs()
-            && let Some(cold) = self.pairs.cold_mut(key)
+            && let Some(cold) = self.gateway.pairs.cold_mut(key)
         {
             cold.traffic[leg as usize] = (received, sent);
             if is_last {
@@ -373,12 +361,12 @@ impl<K: Kernel> Context<K> {
             self.count_lost(index, key);
             self.places.remove_upstream();
         }
-        self.pairs.remove(key, leg);
+        self.gateway.pairs.remove(key, leg);
     }
 
     /// Counts what the legs of a pair have sent and their partners did not get.
     fn count_lost(&mut self, index: usize, last: Key) {
-        let Some(cold) = self.pairs.cold(last) else { return };
+        let Some(cold) = self.gateway.pairs.cold(last) else { return };
         for leg in [Leg::Client, Leg::Upstream] {
             let traffic = self.observer.counters.listeners[index].traffic(Some(leg.other()));
             traffic.bytes_undelivered += cold.lost[leg as usize];
@@ -389,30 +377,26 @@ impl<K: Kernel> Context<K> {
     fn note_failed(&mut self, leg: Key, server: usize, reason: Reason, took: Option<Duration>) {
         let begun = took.is_some();
         let took = took.unwrap_or_default();
-        let Some(to) = self.pairs.of(leg).map(Pair::to) else { return };
+        let Some(to) = self.gateway.pairs.of(leg).map(Pair::to) else { return };
         let number = u16::try_from(server).expect("places of servers are fewer than 2^16");
-        if let Some(cold) = self.pairs.cold_mut(leg) {
+        if let Some(cold) = self.gateway.pairs.cold_mut(leg) {
             cold.note_failed(Attempt { server: number, reason, took });
         }
-        self.upstreams[to].note_failed(server, reason, begun);
+        self.gateway.upstreams[to].note_failed(server, reason, begun);
         // It is not the server's doing if we have run out of something.
         if reason.class() == Class::Upstream && reason != Reason::UpstreamNoPorts {
             self.on_sign(to, server, Sign::NotReached, reason.name());
         }
     }
 
-    /// Why a client is ended that could not be connected: what became of the last attempt.
-    fn why_not_reached(&self, client: Key) -> Reason {
-        let last = self.pairs.cold(client).and_then(|cold| cold.failed().last());
-        last.map_or(Reason::UpstreamUnavailable, |attempt| attempt.reason)
-    }
-
     /// A pair is over, of which this leg is the last.
     #[inline(never)]
     fn report_pair(&mut self, index: usize, last: Key) {
         // Each that is reported has a cold state.
-        let (Some(pair), Some(cold)) = (self.pairs.of(last), self.pairs.cold(last)) else { return };
-        let servers = &self.upstreams[pair.to()];
+        let (Some(pair), Some(cold)) = (self.gateway.pairs.of(last), self.gateway.pairs.cold(last)) else {
+            return;
+        };
+        let servers = &self.gateway.upstreams[pair.to()];
         let address = |server: usize| servers.get(server).address();
         let [(from_client, to_client), (from_server, to_server)] =
             [Leg::Client, Leg::Upstream].map(|leg| cold.traffic[leg as usize]);

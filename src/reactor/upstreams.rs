@@ -22,35 +22,35 @@ impl<K: Kernel> Context<K> {
         let relays_to = |slot: &ListenerState<K::Listener>, name: &str| {
             slot.settings.relay.iter().flat_map(Relay::upstreams).any(|one| one == name)
         };
-        self.upstreams.adopt(
+        self.gateway.upstreams.adopt(
             &self.settings.upstreams,
             &|to| self.kernel.could_be_own_peer(to),
             |name| self.listeners.iter().any(|slot| relays_to(slot, name)),
-            &LazyCell::new(|| self.pairs.named()),
+            &LazyCell::new(|| self.gateway.pairs.named()),
             self.now,
         );
         for slot in &mut self.listeners {
             let name = slot.settings.relay.as_ref().and_then(|relay| relay.upstream.as_deref());
-            slot.upstream = name.and_then(|name| self.upstreams.place_of(name));
+            slot.upstream = name.and_then(|name| self.gateway.upstreams.place_of(name));
         }
-        self.timers.arm(ServerTimer::Names, self.upstreams.resolve_at());
+        self.timers.arm(ServerTimer::Names, self.gateway.upstreams.resolve_at());
         self.note_servers();
         self.begin_removals();
     }
 
     /// There may be other servers than before: they are as the operator has said, and are checked.
     pub(super) fn note_servers(&mut self) {
-        self.upstreams.keep_words(self.now);
-        for (upstream, left_out) in self.upstreams.newly_left_out() {
+        self.gateway.upstreams.keep_words(self.now);
+        for (upstream, left_out) in self.gateway.upstreams.newly_left_out() {
             report::upstream_left_out(upstream, SERVERS_MAX, left_out);
         }
-        self.places.set_checks(self.upstreams.checked());
+        self.places.set_checks(self.gateway.upstreams.checked());
         self.arm_checks();
     }
 
     /// Has the names looked up again whose time has come.
     pub(super) fn resolve_names(&mut self) {
-        let names = self.upstreams.names_to_resolve(self.now);
+        let names = self.gateway.upstreams.names_to_resolve(self.now);
         if names.is_empty() {
             return;
         }
@@ -68,10 +68,10 @@ impl<K: Kernel> Context<K> {
     }
 
     fn note_addresses(&mut self, answers: &Answers) {
-        let told = self.upstreams.resolved(
+        let told = self.gateway.upstreams.resolved(
             answers,
             &|to| self.kernel.could_be_own_peer(to),
-            &LazyCell::new(|| self.pairs.named()),
+            &LazyCell::new(|| self.gateway.pairs.named()),
             self.now,
         );
         let is_news = !told.is_empty();
@@ -81,7 +81,7 @@ impl<K: Kernel> Context<K> {
                 LookUp::Failed(name, why) => report::upstream_not_resolved(&upstream, &name, &why),
             }
         }
-        self.timers.arm(ServerTimer::Names, self.upstreams.resolve_at());
+        self.timers.arm(ServerTimer::Names, self.gateway.upstreams.resolve_at());
         if is_news {
             self.note_servers();
             self.begin_removals();
@@ -90,13 +90,13 @@ impl<K: Kernel> Context<K> {
 
     /// Pairs whose servers are gone from the configuration are to go the way that their upstream says.
     fn begin_removals(&mut self) {
-        let upstreams = &self.upstreams;
-        let pairs = self.pairs.iter().filter(|pair| pair.stage != Stage::Connecting);
+        let upstreams = &self.gateway.upstreams;
+        let pairs = self.gateway.pairs.iter().filter(|pair| pair.stage != Stage::Connecting);
         let gone = pairs.filter_map(|pair| {
             let removed = upstreams[pair.to()].removed(pair.server()?)?;
             Some((pair.leg(Leg::Client)?, removed))
         });
-        let due = self.removals.begin(gone, self.settings.drain.spread, self.now);
+        let due = self.gateway.removals.begin(gone, self.settings.drain.spread, self.now);
         self.timers.arm(ServerTimer::Removals, due);
     }
 }
@@ -104,7 +104,7 @@ impl<K: Kernel> Context<K> {
 impl<K: Kernel> Reactor<K> {
     /// Ends the next pairs whose server is gone.
     pub(super) fn remove_some(&mut self) {
-        let (pairs, next) = self.cx.removals.take(self.cx.now);
+        let (pairs, next) = self.cx.gateway.removals.take(self.cx.now);
         self.cx.timers.arm(ServerTimer::Removals, next);
         let (reason, detector) = (Reason::LocalDrain, Detector::Policy);
         for (client, removed) in pairs {

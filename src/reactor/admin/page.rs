@@ -220,10 +220,11 @@ impl<K: Kernel> Context<K> {
         list.listed += 1;
         let identity = identity.map(String::from_utf8_lossy);
         let secured = self.secured_of(key, conn);
-        let pair = self.pairs.of(key);
+        let pair = self.gateway.pairs.of(key);
         let partner = pair.zip(conn.leg).and_then(|(pair, leg)| pair.leg(leg.other()));
         let relayed = pair.filter(|_| conn.leg == Some(Leg::Client));
-        let server = relayed.and_then(|pair| Some(self.upstreams[pair.to()].get(pair.server()?).address()));
+        let server =
+            relayed.and_then(|pair| Some(self.gateway.upstreams[pair.to()].get(pair.server()?).address()));
         let row = Row {
             age_s: self.now.since(conn.life.accepted()).as_secs_f64(),
             alpn: secured.as_ref().and_then(|secured| secured.alpn_text()),
@@ -237,7 +238,7 @@ impl<K: Kernel> Context<K> {
             pair: pair.map(|pair| self.name_of(pair.name())),
             partner: partner.map(|partner| self.name_of(partner)),
             peer: conn.peer.to_string(),
-            proxy: self.proxied.of(key),
+            proxy: self.annotations.proxied.of(key),
             queue_bytes: conn.pending_output(),
             reading_paused: conn.is_paused(),
             server: server.map(ToString::to_string),
@@ -291,13 +292,14 @@ impl<K: Kernel> Context<K> {
             tally: audit.map(|past| past.outcome.tallies[index]),
             certificates: slot.settings.tls.iter().flat_map(tls::Server::expiries).map(certificate).collect(),
         });
-        let upstreams =
-            self.upstreams.iter().filter(|servers| servers.is_shown()).map(|servers| UpstreamGauges {
+        let upstreams = self.gateway.upstreams.iter().filter(|servers| servers.is_shown()).map(|servers| {
+            UpstreamGauges {
                 name: servers.settings().name.clone(),
                 servers: servers.iter().map(Server::gauges).collect(),
                 resolve_failures: servers.names().failures(),
                 certificate: servers.settings().tls.as_ref().and_then(tls::Client::expiry).map(certificate),
-            });
+            }
+        });
         let usage = self.kernel.usage();
         let (reloaded, sound) = self.lifecycle.reloaded();
         let since_reload = self.now.since(reloaded);

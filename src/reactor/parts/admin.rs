@@ -1,5 +1,6 @@
-//! Who uses the admin interface, and how far each has got.
+//! Who uses the admin interface, how far each has got, and the endings that were ordered there.
 
+use super::endings::Order;
 use crate::core::table::Key;
 use crate::core::time::Instant;
 use crate::observe::events::Position;
@@ -17,6 +18,8 @@ pub(in crate::reactor) struct Admin {
     queue: VecDeque<Asker>,
     /// The connections of the interface.
     open: IndexSet<Key>,
+    /// Clients that the operator ends at a pace.
+    pub(in crate::reactor) endings: Vec<Order>,
     /// The supervisor has been told all that happened, and is to be told when something happens.
     pub(in crate::reactor) supervisor_watches: bool,
 }

@@ -3,6 +3,7 @@
 use crate::config::settings::{DrainSettings, Settings};
 use crate::core::secret::Secret;
 use crate::core::time::{Duration, Instant};
+use crate::net::ServiceNotifier;
 use crate::workers::link::last_words_until;
 use std::ops::Range;
 
@@ -39,6 +40,8 @@ pub(in crate::reactor) struct Lifecycle {
     put_off: bool,
     drain: Option<Drain>,
     leave: Option<Leave>,
+    /// The way to the service manager.
+    pub(in crate::reactor) service: ServiceNotifier,
 }
 
 /// A worker that has no clients any more.
@@ -83,7 +86,15 @@ pub struct Drained {
 impl Lifecycle {
     /// Of a server that starts now.
     pub(in crate::reactor) fn new(now: Instant, reload: Box<dyn Reload>) -> Self {
-        Self { started: now, reload, reloaded: (now, true), put_off: false, drain: None, leave: None }
+        Self {
+            started: now,
+            reload,
+            reloaded: (now, true),
+            put_off: false,
+            drain: None,
+            leave: None,
+            service: ServiceNotifier::default(),
+        }
     }
 
     pub(in crate::reactor) const fn started(&self) -> Instant {

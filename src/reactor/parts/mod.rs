@@ -2,6 +2,7 @@
 //! reactor but those that it is made of. [`Context`](super::context::Context) has them all.
 
 pub(super) mod admin;
+pub(super) mod annotations;
 pub(super) mod ask;
 pub(super) mod asks;
 pub(super) mod audits;
@@ -15,6 +16,7 @@ pub(super) mod deferral;
 pub(super) mod effect;
 pub(super) mod endings;
 pub(super) mod flags;
+pub(super) mod gateway;
 pub(super) mod initiators;
 pub(super) mod lifecycle;
 pub(super) mod link;

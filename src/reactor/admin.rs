@@ -308,7 +308,7 @@ impl<K: Kernel> Context<K> {
     }
 
     fn answer_supervisor(&mut self, number: u64, content: Content) {
-        if let Some(link) = &mut self.link {
+        if let Some(link) = self.worker.link_mut() {
             link.send(&ToSupervisor::Answer(Answer { number, content }));
         }
     }
@@ -321,10 +321,5 @@ impl<K: Kernel> Context<K> {
             listener: listener.to_owned(),
             why,
         })
-    }
-
-    /// What the admin interface calls a connection: its key, with its worker before it if there are several.
-    pub(super) fn name_of(&self, key: Key) -> String {
-        self.link.as_ref().map_or_else(|| key.to_string(), |link| link.name_of(key))
     }
 }

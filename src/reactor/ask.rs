@@ -34,7 +34,7 @@ fn ask_of<S>(conn: &mut Connection<S>) -> Option<&mut Ask> {
 impl<K: Kernel> Context<K> {
     /// Asks the supervisor for a connection that has not asked yet, once there is a place.
     pub(super) fn send_ask(&mut self, key: Key, conn: &mut Conn<K>) {
-        let (Some(link), Some(ask)) = (&mut self.link, ask_of(conn)) else { return };
+        let (Some(link), Some(ask)) = (self.worker.link_mut(), ask_of(conn)) else { return };
         if ask.number.is_some() {
             return;
         }
@@ -53,7 +53,7 @@ impl<K: Kernel> Context<K> {
         (worker, finding): (u32, Finding),
     ) -> Option<bool> {
         let ask = ask_of(conn).filter(|ask| ask.number == Some(number))?;
-        let link = self.link.as_mut()?;
+        let link = self.worker.link_mut()?;
         if let Some(next) = ask.add(worker, finding) {
             link.asks.put_off(number, self.now + ANSWER_WITHIN);
             let (query, worker) = (ask.query.clone().page(next), (worker > 0).then_some(worker));
@@ -111,7 +111,7 @@ impl<K: Kernel> Context<K> {
                 numbers,
                 server,
                 port: self.port_of(conn),
-                workers: self.link.is_some().then(|| self.workers()),
+                workers: self.worker.has_others().then(|| self.worker.count()),
             }),
         };
         session.answered(Answer { found, silent: &ask.silent }, replies);
@@ -145,7 +145,7 @@ impl<K: Kernel> Context<K> {
 impl<K: Kernel> Reactor<K> {
     /// Something was found for a connection.
     pub(super) fn on_found(&mut self, number: u64, worker: u32, finding: Finding) {
-        let Some(key) = self.cx.link.as_ref().and_then(|link| link.asks.asker(number)) else { return };
+        let Some(key) = self.cx.worker.link().and_then(|link| link.asks.asker(number)) else { return };
         // It may be gone, or may wait for another answer by now.
         let Some(conn) = self.table.get_mut(key) else { return self.end_ask(number) };
         match self.cx.add_finding(conn, number, (worker, finding)) {
@@ -173,7 +173,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Answers those whose findings have not come in time: the reply says that the supervisor is silent.
     pub(super) fn expire_asks(&mut self) {
-        let Some(link) = &self.cx.link else { return };
+        let Some(link) = self.cx.worker.link() else { return };
         // What it has answered is to be read first. The next poll does not wait.
         if link.is_ready() {
             return self.cx.timers.arm_no_later(ServerTimer::Asks, self.cx.now);
@@ -188,15 +188,15 @@ impl<K: Kernel> Reactor<K> {
             }
             self.end_ask(number);
         }
-        let next = self.cx.link.as_ref().map_or(Instant::NEVER, |link| link.asks.next());
+        let next = self.cx.worker.link().map_or(Instant::NEVER, |link| link.asks.next());
         self.cx.timers.arm_no_later(ServerTimer::Asks, next);
     }
 
     /// A place is free: the next connection that waits for one takes it.
     fn end_ask(&mut self, number: u64) {
-        let Some(link) = &mut self.cx.link else { return };
+        let Some(link) = self.cx.worker.link_mut() else { return };
         let Some(of) = link.asks.close(number) else { return };
-        while let Some(key) = self.cx.link.as_mut().and_then(|link| link.asks.next_waiting(of)) {
+        while let Some(key) = self.cx.worker.link_mut().and_then(|link| link.asks.next_waiting(of)) {
             if let Some(conn) = self.table.get_mut(key)
                 && ask_of(conn).is_some_and(|ask| ask.number.is_none())
             {

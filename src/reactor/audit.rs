@@ -10,6 +10,7 @@ use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
 use super::parts::audits::{Past, Running, Step, Todo};
+use super::parts::link::WorkerLink;
 use super::parts::listener::ListenerState;
 use super::parts::proxied::ProxiedConnections;
 use super::parts::server_timers::ServerTimer;
@@ -52,7 +53,7 @@ impl<K: Kernel> Reactor<K> {
         let before = self.cx.audits.take_memory();
         self.cx.audits.post(Box::new(Running {
             comparison: Comparison::new(self.cx.now, places, slots, self.table.len(), before)
-                .among_workers(self.cx.link.as_ref().map(|link| link.judges_queues())),
+                .among_workers(self.cx.worker.link().map(WorkerLink::judges_queues)),
             query: SocketQuery { ports, states, evidence: false },
             families,
             slots,

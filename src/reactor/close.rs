@@ -234,7 +234,7 @@ impl<K: Kernel> Context<K> {
         self.work.charge(cost::UNSUBSCRIBE * membership.subscriptions());
         let origin = self.origin(key, conn);
         let left = self.hub.leave(membership, key);
-        if let Some(link) = &mut self.link {
+        if let Some(link) = self.worker.link_mut() {
             left.identity.iter().for_each(|id| link.on_left(key, id, &presence::record(end)));
             link.on_channel_gone(key);
         }

@@ -14,7 +14,6 @@ use super::parts::deadlines::Deadlines;
 use super::parts::effect::Effect;
 use super::parts::gateway::Gateway;
 use super::parts::lifecycle::{Lifecycle, Reload};
-use super::parts::link::WorkerLink;
 use super::parts::listener::{ListenerState, least_output_high};
 use super::parts::log_ins::LogIns;
 use super::parts::news::Next;
@@ -26,6 +25,7 @@ use super::parts::posted::Posted;
 use super::parts::removals::Removals;
 use super::parts::server_timers::ServerTimers;
 use super::parts::upstreams::Upstreams;
+use super::parts::worker::Worker;
 use super::publication::Publishing;
 use super::work::Work;
 use crate::config::settings::{ListenerSettings, Settings};
@@ -80,8 +80,7 @@ pub(super) struct Context<K: Kernel> {
     // The operator, and the other processes of the server.
     pub(super) admin: Admin,
     pub(super) lifecycle: Lifecycle,
-    /// What it is among others; `None`: the only process of its server.
-    pub(super) link: Option<Box<WorkerLink<K::Stream>>>,
+    pub(super) worker: Worker<K::Stream>,
 
     // What is told.
     pub(super) observer: Observer,
@@ -177,7 +176,7 @@ impl<K: Kernel> Context<K> {
             observer: Observer::new(&settings, counters, kernel.unix_time()),
             kernel,
             settings,
-            link: None,
+            worker: Worker::alone(),
         })
     }
 

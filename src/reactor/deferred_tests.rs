@@ -38,7 +38,7 @@ impl Deferred {
         listener.settings.tls = Some(server);
         scene.reactor.keep_ends();
         let supervisor = scene.join();
-        let link = scene.reactor.cx.link.as_mut().unwrap();
+        let link = scene.reactor.cx.worker.link_mut().unwrap();
         while link.keeps_up() {
             link.send(&ToSupervisor::Presence {
                 number: 1,
@@ -58,7 +58,7 @@ impl Deferred {
     }
 
     fn keeps_up(&self) -> bool {
-        self.scene.reactor.cx.link.as_ref().unwrap().keeps_up()
+        self.scene.reactor.cx.worker.link().unwrap().keeps_up()
     }
 
     /// The supervisor reads all that it is told.
@@ -122,5 +122,5 @@ fn a_client_that_leaves_during_that_wait_is_not_waited_for() {
     it.scene.reactor.drive(key, |cx, conn| cx.reset(key, conn, Reason::LocalKicked, Detector::Policy));
     it.scene.come_to_rest();
     assert_eq!(it.reasons(), [Reason::LocalKicked]);
-    assert!(!it.scene.reactor.cx.link.as_ref().unwrap().is_deferred(key), "nothing remembers it");
+    assert!(!it.scene.reactor.cx.worker.link().unwrap().is_deferred(key), "nothing remembers it");
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 impl<K: Kernel> Reactor<K> {
     /// Posts the ending of one connection. A key whose generation is gone ends nobody.
     pub(super) fn end_connection(&mut self, key: Key, by: Option<Arc<By>>) -> Ending {
-        let name = self.cx.name_of(key);
+        let name = self.cx.worker.name_of(key);
         if self.table.get(key).is_none() {
             return Ending::Gone(name);
         }

@@ -38,7 +38,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn by(&self, key: Key, conn: &Conn<K>) -> Arc<By> {
         let identity = conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
         Arc::new(By {
-            key: self.name_of(key),
+            key: self.worker.name_of(key),
             peer: conn.peer.to_string(),
             identity: identity.map(|id| String::from_utf8_lossy(id).into_owned()),
         })
@@ -71,7 +71,7 @@ impl<K: Kernel> Context<K> {
     }
 
     fn report_replaced(&mut self, key: Key, id: &Name, record: Option<String>, origin: Option<&Origin>) {
-        match &mut self.link {
+        match self.worker.link_mut() {
             Some(link) => link.on_left(key, id, record.as_deref().unwrap_or("null")),
             None => self.publish_presence(id, &Event::Replaced(record), origin),
         }

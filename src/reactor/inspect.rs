@@ -122,7 +122,7 @@ impl<K: Kernel> DebugView<'_, K> {
             paused: conn.is_paused(),
             over: matches!(conn.reading, Reading::Ended | Reading::Probing),
             posted: conn.flags.has(Flags::TO_RESUME)
-                || self.0.cx.link.as_ref().is_some_and(|link| link.is_deferred(key)),
+                || self.0.cx.worker.link().is_some_and(|link| link.is_deferred(key)),
             held: conn.buffers.as_ref().map_or(0, |buffers| buffers.input.len()),
             queued: conn.pending_output(),
             direct: conn.named().map_or(0, |named| named.direct_among(u64::MAX)),

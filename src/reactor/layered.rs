@@ -135,7 +135,7 @@ impl<K: Kernel> Context<K> {
         }
         let names = conn.leg != Some(Leg::Upstream)
             && self.listener_of(conn).tls.as_ref().is_some_and(|tls| tls.identity().is_some());
-        let waits = if let Some(link) = self.link.as_mut().filter(|link| names && !link.keeps_up()) {
+        let waits = if let Some(link) = self.worker.link_mut().filter(|link| names && !link.keeps_up()) {
             // Not posted: the loop would turn for it all the time.
             link.defer(key);
             true
@@ -203,7 +203,7 @@ impl<K: Kernel> Context<K> {
     /// A socket is about to be closed: its layer has its last chance to say that nothing follows.
     pub(super) fn end_output_now(&mut self, key: Key, conn: &mut Conn<K>, mode: CloseMode) {
         if conn.is_opening()
-            && let Some(link) = &mut self.link
+            && let Some(link) = self.worker.link_mut()
         {
             link.forget_deferred(key);
         }

@@ -93,7 +93,7 @@ impl<K: Kernel> Context<K> {
         }
         let Some(membership) = conn.membership() else { return };
         self.hub.set_presence(membership, key, Presence::Ending);
-        if let Some(link) = &mut self.link
+        if let Some(link) = self.worker.link_mut()
             && let Some(id) = self.hub.identity_of(membership, key)
         {
             link.on_ending(key, id);

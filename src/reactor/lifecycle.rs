@@ -60,7 +60,7 @@ impl<K: Kernel> Reactor<K> {
         let clients = self.cx.places.clients();
         report::drain_begun(clients, settings.spread, settings.timeout);
         // Of several workers, their supervisor tells.
-        if self.cx.link.is_none() {
+        if !self.cx.worker.has_others() {
             let fields = || json!({"connections": clients, "spread_s": settings.spread.as_secs_f64()});
             self.cx.note_event_of_server(Kind::Drain, fields);
         }
@@ -115,7 +115,7 @@ impl<K: Kernel> Reactor<K> {
             return if has_left { Flow::Finished } else { Flow::Continue };
         }
         let flow = self.cx.flow();
-        if flow == Flow::Continue || self.cx.link.is_none() || !self.cx.observer.events.is_on() {
+        if flow == Flow::Continue || !self.cx.worker.has_others() || !self.cx.observer.events.is_on() {
             return flow;
         }
         let left = self.cx.places.clients();
@@ -204,7 +204,7 @@ impl<K: Kernel> Reactor<K> {
         }
         self.cx.places.apply(&new.server);
         self.cx.observer.apply(&new, self.cx.now);
-        let bound = memory_bound(&new.server, self.cx.kernel.memory(), self.cx.workers());
+        let bound = memory_bound(&new.server, self.cx.kernel.memory(), self.cx.worker.count());
         self.cx.pool.set_max(bound);
         let interval = (self.cx.settings.audit.interval, new.audit.interval);
         self.cx.settings = new;

@@ -7,7 +7,7 @@ use super::connection::Connection;
 use super::context::{Conn, Context};
 use super::parts::effect::{ENDINGS_WAITING_MAX, Effect};
 use super::parts::list::{List, Subject};
-use super::parts::named::Place;
+use super::parts::worker::Place;
 use super::work::{Work, cost};
 use crate::core::end::{Detector, Reason};
 use crate::core::table::{Key, Table};
@@ -55,7 +55,7 @@ impl<K: Kernel> Reactor<K> {
                 }
             }
             Subject::Clients(filter) => {
-                let only = filter.key().map(|key| self.cx.place_of(key));
+                let only = filter.key().map(|key| self.cx.worker.place_of(key));
                 while let Some((key, conn)) = next_client(&self.table, &mut self.cx.work, &mut list.at, only)?
                 {
                     if self.cx.is_wanted(filter, key, conn) {
@@ -66,7 +66,7 @@ impl<K: Kernel> Reactor<K> {
                 ControlFlow::Continue(())
             }
             Subject::Kill { filter, by, spared } => {
-                let only = filter.key.map(|key| self.cx.place_of(key));
+                let only = filter.key.map(|key| self.cx.worker.place_of(key));
                 while let Some((key, conn)) = next_client(&self.table, &mut self.cx.work, &mut list.at, only)?
                 {
                     if *spared != Some(key) && self.cx.is_victim(filter, key, conn) {
@@ -90,7 +90,7 @@ impl<K: Kernel> Context<K> {
         match filter {
             ClientFilter::All | ClientFilter::Key(_) => true,
             ClientFilter::Type(wanted) => client_type(conn) == *wanted,
-            ClientFilter::Ids(ids) => ids.binary_search(&self.id_of(key)).is_ok(),
+            ClientFilter::Ids(ids) => ids.binary_search(&self.worker.id_of(key)).is_ok(),
         }
     }
 
@@ -101,17 +101,12 @@ impl<K: Kernel> Context<K> {
             Address::Tcp { socket, .. } => Some(*socket),
             Address::Unix(_) => None,
         };
-        filter.id.is_none_or(|id| id == self.id_of(key))
-            && filter.key.is_none_or(|wanted| self.place_of(wanted) == Place::Here(key))
+        filter.id.is_none_or(|id| id == self.worker.id_of(key))
+            && filter.key.is_none_or(|wanted| self.worker.place_of(wanted) == Place::Here(key))
             && filter.peer.is_none_or(|peer| conn.peer.address() == Some(peer))
             && filter.local.is_none_or(|address| local == Some(address))
             && filter.client_type.is_none_or(|wanted| client_type(conn) == wanted)
             && filter.user.as_ref().is_none_or(|wanted| self.user_of(conn).as_bytes() == wanted)
-    }
-
-    /// The number by which clients know a connection.
-    pub(super) fn id_of(&self, key: Key) -> u64 {
-        self.link.as_ref().map_or(key.generation.into(), |link| link.id_of(key))
     }
 
     /// Replies with what a walk has found.
@@ -151,7 +146,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn write_client(&self, key: Key, conn: &Conn<K>, out: &mut Vec<u8>) {
         let (client, membership) = (conn.client(), conn.membership());
         let row = ClientRow {
-            id: self.id_of(key),
+            id: self.worker.id_of(key),
             peer: &conn.peer,
             local: &self.listeners[usize::from(conn.listener)].address,
             name: client.and_then(|client| client.cold.as_deref()).map_or(&[], |cold| &cold.name),

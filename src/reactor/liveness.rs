@@ -262,7 +262,7 @@ impl<K: Kernel> Context<K> {
         let Some(client) = conn.client() else { return };
         if let Some(holder) = self.hub.holder_of_channel(&client.membership, key) {
             self.aftermath.beats.push((key, holder));
-        } else if let Some(link) = &mut self.link {
+        } else if let Some(link) = self.worker.link_mut() {
             link.on_beat(key, self.now);
         }
     }
@@ -334,7 +334,7 @@ impl<K: Kernel> Context<K> {
         if self.hub.set_presence(membership, key, presence)
             && let Some(id) = self.hub.identity_of(membership, key)
         {
-            if let Some(link) = &mut self.link {
+            if let Some(link) = self.worker.link_mut() {
                 // At once, like a claim: posted, it would be told of a newer holder that has claimed meanwhile.
                 link.on_presence(key, id, &event);
             } else {

@@ -34,7 +34,7 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn holder_elsewhere(&self, key: Key, id: Identity<'_>) -> Elsewhere {
         let holder = self.cx.hub.holder(id.as_str().as_bytes()).and_then(|holder| self.table.get(holder));
         let Some(holder) = holder.filter(|holder| !holder.is_ending()) else {
-            return if self.cx.link.is_some() { Elsewhere::Unknown } else { Elsewhere::Nobody };
+            return if self.cx.worker.has_others() { Elsewhere::Unknown } else { Elsewhere::Nobody };
         };
         let own = self.table.get(key).map(|conn| source_of(&conn.peer));
         if own == Some(source_of(&holder.peer)) { Elsewhere::Nobody } else { Elsewhere::Another }

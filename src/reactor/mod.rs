@@ -217,7 +217,7 @@ impl<K: Kernel> Reactor<K> {
         // After I/O, so that effects of what was read now are seen now.
         self.run_effects();
         // After what happened here: the supervisor's messages are newer.
-        if self.cx.effects.is_empty() && self.cx.link.as_ref().is_some_and(|link| link.is_ready()) {
+        if self.cx.effects.is_empty() && self.cx.worker.is_ready() {
             self.receive_from_supervisor()?;
             self.answer_queries();
             self.run_effects();
@@ -262,7 +262,7 @@ impl<K: Kernel> Reactor<K> {
                     self.take_settings();
                     self.cx.take_addresses();
                 }
-                Source::Supervisor => self.cx.note_supervisor(),
+                Source::Supervisor => self.cx.worker.note(),
                 Source::Listener(index) => self.cx.listeners[index].on_edge(),
                 Source::Connection(_) | Source::Check(_) => {}
             }

@@ -9,7 +9,7 @@ use super::Reactor;
 use super::connection::{Connection, Session};
 use super::context::{Conn, Context};
 use super::parts::effect::Effect;
-use super::parts::named::{Named, Place};
+use super::parts::named::Named;
 use super::parts::pairs::Pair;
 use super::work::cost;
 use crate::core::end::Leg;
@@ -33,22 +33,6 @@ impl<K: Kernel> Reactor<K> {
 }
 
 impl<K: Kernel> Context<K> {
-    /// Where a connection is that somebody names.
-    pub(super) fn place_of(&self, named: GlobalKey) -> Place {
-        let key = key_of(named);
-        match (&self.link, named.worker) {
-            (None, None) => Place::Here(key),
-            (Some(link), Some(worker)) if worker == link.number() => Place::Here(key),
-            (Some(link), Some(worker)) if (1..=link.workers()).contains(&worker) => Place::Elsewhere,
-            (Some(_) | None, _) => Place::Nowhere,
-        }
-    }
-
-    /// Whether other workers have to be asked for clients, of which only that one may be meant.
-    pub(super) fn concerns_others(&self, only: Option<GlobalKey>) -> bool {
-        only.map_or(self.link.is_some(), |key| self.place_of(key) == Place::Elsewhere)
-    }
-
     /// A client names itself, and makes a contract.
     pub(super) fn identify(
         &mut self,
@@ -105,7 +89,7 @@ impl<K: Kernel> Context<K> {
 
     fn name_client(&mut self, key: Key, conn: &mut Conn<K>, identity: Identity<'_>) -> Naming {
         if conn.leg == Some(Leg::Upstream) {
-            let worker = self.link.as_ref().map(|link| link.number());
+            let worker = self.worker.number();
             let Key { index, generation } = self.gateway.pairs.of(key).map_or(key, Pair::name);
             return Naming::Upstream(GlobalKey { worker, index, generation });
         }
@@ -237,11 +221,6 @@ impl<S> Connection<S> {
     pub(super) fn direct_bytes_out(&self) -> u64 {
         self.named().map_or(0, |named| named.direct_among(self.life.bytes_out))
     }
-}
-
-/// What the worker of a connection calls it.
-pub(super) const fn key_of(GlobalKey { index, generation, .. }: GlobalKey) -> Key {
-    Key { index, generation }
 }
 
 /// A connection that is ending is still read, but one that was replaced must not take the identity back.

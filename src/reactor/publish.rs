@@ -41,14 +41,14 @@ impl<K: Kernel> Context<K> {
     /// the replies to those before it come first.
     pub(super) fn joins_gathered(&self, channel: &[u8], payload: &[u8]) -> bool {
         self.publishing.joins_gathered(channel, payload, self.hub.name_bytes_max())
-            && !self.supervisor_is_behind()
+            && !self.worker.is_ahead()
             && !self.memory_is_short()
     }
 
     /// Tells those who watch an identity. Among other workers, the supervisor does, which alone knows what came first: it
     /// has been told already, by a claim, a release, or as it happened.
     pub(super) fn publish_presence(&mut self, id: &Name, event: &Event, origin: Option<&Origin>) {
-        if self.link.is_some() {
+        if self.worker.has_others() {
             return;
         }
         let mut payload = Vec::new();
@@ -61,9 +61,9 @@ impl<K: Kernel> Context<K> {
 
     /// What those who watch its identity are told of a connection, if they are.
     pub(super) fn origin(&self, key: Key, conn: &Conn<K>) -> Option<Box<Origin>> {
-        (self.settings.server.presence == Form::Record && self.link.is_none()).then(|| {
+        (self.settings.server.presence == Form::Record && !self.worker.has_others()).then(|| {
             let listener = self.listener_of(conn).name.clone();
-            Box::new(Origin { key: self.name_of(key), peer: conn.peer.to_string(), listener })
+            Box::new(Origin { key: self.worker.name_of(key), peer: conn.peer.to_string(), listener })
         })
     }
 

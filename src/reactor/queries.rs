@@ -6,8 +6,8 @@
 
 use super::Reactor;
 use super::context::Context;
-use super::naming::key_of;
 use super::parts::list::List;
+use super::parts::worker::key_of;
 use super::work::{self, cost};
 use crate::net::Kernel;
 use crate::protocol::server::LastEnd;
@@ -23,17 +23,17 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn answer_queries(&mut self) {
         let share = self.cx.work.after(work::RESUMED);
         while !self.cx.work.is_past(share) {
-            let Some(link) = &mut self.cx.link else { return };
+            let Some(link) = self.cx.worker.link_mut() else { return };
             let Some((number, query)) = link.queries.pop_front() else { return };
             self.cx.work.begin_serving();
             self.cx.work.charge(cost::COMMAND);
             let finding = self.find(query);
-            if let Some(link) = &mut self.cx.link {
+            if let Some(link) = self.cx.worker.link_mut() {
                 link.send(&ToSupervisor::Found { number, finding });
             }
         }
         // No edge will come for the others.
-        self.cx.note_supervisor();
+        self.cx.worker.note();
     }
 
     fn find(&mut self, query: Query) -> Finding {
@@ -58,7 +58,7 @@ impl<K: Kernel> Reactor<K> {
                 Finding::Clients { lines, next }
             }
             Query::Kill { filter, by, from } => {
-                let asker = self.cx.key_of(&by.key);
+                let asker = self.cx.worker.key_of(&by.key);
                 let (_, count, next) = self.page(List::of_victims(filter, Some(Arc::new(by)), asker), from);
                 Finding::Killed { count, next }
             }

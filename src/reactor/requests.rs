@@ -9,8 +9,8 @@ use super::log_in::Elsewhere;
 use super::naming::check_stays;
 use super::parts::ask::Ask;
 use super::parts::list::List;
-use super::parts::named::Place;
 use super::parts::task::Task;
+use super::parts::worker::Place;
 use super::work::cost;
 use crate::core::conn::Input;
 use crate::core::end::By;
@@ -78,7 +78,7 @@ impl<'a, K: Kernel> Requests<'a, K> {
     fn ask_with(&mut self, query: Query, add: impl FnOnce(&mut Ask)) -> Result<(), Refusal> {
         let cx = &self.reactor.cx;
         cx.check_supervisor()?;
-        let mut ask = Ask::new(query, self.encoding(), cx.workers());
+        let mut ask = Ask::new(query, self.encoding(), cx.worker.count());
         add(&mut ask);
         self.keep(Task::Ask(ask));
         Ok(())
@@ -121,7 +121,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
     }
 
     fn id(&self) -> u64 {
-        self.reactor.cx.id_of(self.key)
+        self.reactor.cx.worker.id_of(self.key)
     }
 
     fn name(&self) -> &[u8] {
@@ -195,7 +195,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
     }
 
     fn identify_other(&mut self, key: GlobalKey, id: Identity<'_>) -> Result<Poll<Naming>, Refusal> {
-        Ok(Poll::Ready(match self.reactor.cx.place_of(key) {
+        Ok(Poll::Ready(match self.reactor.cx.worker.place_of(key) {
             Place::Here(key) => self.reactor.name_client(key, id),
             Place::Elsewhere => {
                 self.ask(Query::Name { key, id: id.as_str().as_bytes().to_vec() })?;
@@ -274,7 +274,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
         cx.hub.check_name(channel)?;
         cx.check_supervisor()?;
         cx.check_memory()?;
-        if let Some(link) = &mut cx.link {
+        if let Some(link) = cx.worker.link_mut() {
             link.on_published(channel, payload);
         }
         cx.publishing.gathered.add(channel, payload, || cx.hub.route());
@@ -293,7 +293,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
         cx.check_memory()?;
         let id = to.as_str().as_bytes();
         let Some(holder) = cx.hub.holder(id) else {
-            if cx.link.is_some() {
+            if cx.worker.has_others() {
                 return self.ask(Query::Send { id: id.to_vec(), payload: payload.to_vec() });
             }
             confirm(false, replies);
@@ -315,7 +315,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
     fn state(&mut self, id: Identity<'_>) -> Result<Poll<Option<Presence>>, Refusal> {
         let id = id.as_str().as_bytes();
         match self.reactor.cx.hub.state(id) {
-            None if self.reactor.cx.link.is_some() => {
+            None if self.reactor.cx.worker.has_others() => {
                 self.ask(Query::State { id: id.to_vec() })?;
                 Ok(Poll::Pending)
             }
@@ -325,7 +325,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
 
     fn last_end(&mut self, id: Identity<'_>) -> Result<Poll<StateAndEnd>, Refusal> {
         let id = id.as_str().as_bytes();
-        if self.reactor.cx.link.is_some() {
+        if self.reactor.cx.worker.has_others() {
             self.ask(Query::LastEnd { id: id.to_vec() })?;
             return Ok(Poll::Pending);
         }
@@ -338,7 +338,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
     ) -> Result<Poll<Vec<u64>>, Refusal> {
         let cx = &mut self.reactor.cx;
         cx.work.charge(cost::NAME * channels.len());
-        if cx.link.is_some() {
+        if cx.worker.has_others() {
             let channels = channels.map(|channel| channel.as_ref().to_vec()).collect();
             self.ask(Query::Subscribers { channels })?;
             return Ok(Poll::Pending);
@@ -347,7 +347,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
     }
 
     fn patterns(&mut self) -> Result<Poll<u64>, Refusal> {
-        if self.reactor.cx.link.is_some() {
+        if self.reactor.cx.worker.has_others() {
             self.ask(Query::Patterns)?;
             return Ok(Poll::Pending);
         }
@@ -358,7 +358,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
         self.reactor.cx.hub.check_name(pattern)?;
         self.reactor.cx.check_memory()?;
         let (pattern, encoding) = (pattern.to_vec(), self.encoding());
-        if self.reactor.cx.link.is_none() {
+        if !self.reactor.cx.worker.has_others() {
             self.keep(Task::List(List::of_names(names, pattern, encoding)));
             return Ok(());
         }
@@ -371,7 +371,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
 
     fn list_clients(&mut self, filter: ClientFilter) -> Result<(), Refusal> {
         self.reactor.cx.check_memory()?;
-        if self.reactor.cx.concerns_others(filter.key()) {
+        if self.reactor.cx.worker.concerns_others(filter.key()) {
             return self.ask(Query::Clients { filter, from: None });
         }
         self.keep(Task::List(List::of_clients(filter)));
@@ -380,7 +380,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
 
     fn end_clients(&mut self, filter: KillFilter) -> Result<(), Refusal> {
         let by = self.reactor.cx.by(self.key, self.conn());
-        if self.reactor.cx.concerns_others(filter.key) {
+        if self.reactor.cx.worker.concerns_others(filter.key) {
             return self.ask(Query::Kill { filter, by: By::clone(&by), from: None });
         }
         let spared = filter.skip_me.then_some(self.key);
@@ -389,7 +389,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
     }
 
     fn gather_numbers(&mut self, asked: Vec<Vec<u8>>) -> Result<(), Refusal> {
-        if self.reactor.cx.link.is_some() {
+        if self.reactor.cx.worker.has_others() {
             return self.ask_with(Query::Info, |ask| ask.numbers(asked));
         }
         let ask = self.reactor.cx.own_numbers(asked);
@@ -450,25 +450,21 @@ impl<K: Kernel> Context<K> {
         let before: Box<[u8]> = conn.beats_with().into();
         let client = client_of::<K>(conn);
         // One that nobody holds here may be held elsewhere.
-        let beat_for = if self.link.is_some() { Hub::beat_for_any } else { Hub::beat_for };
+        let beat_for = if self.worker.has_others() { Hub::beat_for_any } else { Hub::beat_for };
         let beat_for = beat_for(&mut self.hub, &mut client.membership, key, id)?;
         if !token.is_empty() || client.cold.is_some() {
             client.cold.get_or_insert_default().beats_with = token.into();
         }
-        if let Some(link) = &mut self.link {
+        if let Some(link) = self.worker.link_mut() {
             link.on_beat_for(key, id, token, beat_for, (self.now, self.kernel.shared_clock()));
         }
         self.orphan(beat_for.orphaned_holder, before);
         Ok(beat_for.holder)
     }
 
-    pub(super) fn supervisor_is_behind(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| !link.keeps_up())
-    }
-
     /// Nothing more is to be claimed or published while the supervisor does not keep up.
     pub(super) fn check_supervisor(&self) -> Result<(), Refusal> {
-        if self.supervisor_is_behind() { Err(Refusal::Behind) } else { Ok(()) }
+        if self.worker.is_ahead() { Err(Refusal::Behind) } else { Ok(()) }
     }
 
     /// Nothing more is to be added to what waits while there is no memory for it.

@@ -11,7 +11,7 @@ impl<K: Kernel> Context<K> {
     /// will say them.
     pub(super) fn hand_out_tickets(&mut self) {
         let speaks_tls = self.listeners.iter().any(|slot| !slot.transport.is_plain());
-        if speaks_tls && self.link.is_none() {
+        if speaks_tls && !self.worker.has_others() {
             self.tickets.begin(self.now);
         }
         self.timers.arm(ServerTimer::Tickets, self.tickets.next());

@@ -187,7 +187,7 @@ impl<K: Kernel> Context<K> {
         version.header(Whose {
             client: conn.peer.address(),
             local,
-            id: &self.name_of(client),
+            id: &self.worker.name_of(client),
             secured: secured.as_deref(),
             certificate: certificate.as_ref(),
         })

@@ -10,8 +10,8 @@ use super::Reactor;
 use super::context::{Conn, Context};
 use super::parts::effect::Effect;
 use super::parts::link::{OurEnd, WorkerLink};
-use super::parts::named::Place;
 use super::parts::pool::memory_bound;
+use super::parts::worker::Worker;
 use super::work;
 use crate::core::end::By;
 use crate::core::table::Key;
@@ -32,7 +32,7 @@ impl<K: Kernel> Reactor<K> {
     /// [`Token::SUPERVISOR`](crate::net::Token::SUPERVISOR) already, and may hold messages that nobody has taken. `tickets`:
     /// the keys of session tickets that all workers have.
     pub fn join(&mut self, channel: OurEnd<K::Stream>, number: u32, of: u32, tickets: Option<TicketKeys>) {
-        self.cx.link = Some(Box::new(WorkerLink::new(channel, number, of, self.cx.now)));
+        self.cx.worker = Worker::among_others(WorkerLink::new(channel, number, of, self.cx.now));
         self.cx.hub.note_changes();
         let bound = memory_bound(&self.cx.settings.server, self.cx.kernel.memory(), of);
         self.cx.pool.set_max(bound);
@@ -48,20 +48,20 @@ impl<K: Kernel> Reactor<K> {
         let mut heard = 0;
         let share = self.cx.work.after(work::RESUMED);
         while !self.cx.is_backlogged() && heard < HEARD_PER_TURN && !self.cx.work.is_past(share) {
-            if let Some(message) = self.cx.link.as_mut().map_or(Ok(None), |link| link.next_message())? {
+            if let Some(message) = self.cx.worker.link_mut().map_or(Ok(None), WorkerLink::next_message)? {
                 heard += 1;
                 self.on_told(message);
             } else if received {
                 return Ok(());
             } else {
                 // Once a turn, which bounds how much there is to be told.
-                let Some(link) = &mut self.cx.link else { return Ok(()) };
+                let Some(link) = self.cx.worker.link_mut() else { return Ok(()) };
                 link.receive()?;
                 received = true;
             }
         }
         // What is left was received already: no edge will come for it.
-        self.cx.note_supervisor();
+        self.cx.worker.note();
         Ok(())
     }
 
@@ -69,7 +69,7 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn send_to_supervisor(&mut self) -> Result<(), Fatal> {
         self.cx.send_topics();
         self.catch_up();
-        let Some(link) = &mut self.cx.link else { return Ok(()) };
+        let Some(link) = self.cx.worker.link_mut() else { return Ok(()) };
         link.say_alive_unasked(self.cx.now);
         link.flush()?;
         for key in link.take_deferred() {
@@ -82,7 +82,8 @@ impl<K: Kernel> Reactor<K> {
 
     /// Tells how those are whose events had to wait for the supervisor: the last word on each, if not every word.
     fn catch_up(&mut self) {
-        let Self { table, cx: Context { link: Some(link), hub, .. }, .. } = self else { return };
+        let Self { table, cx: Context { worker, hub, .. }, .. } = self;
+        let Some(link) = worker.link_mut() else { return };
         for _ in 0..CATCH_UP {
             let Some(key) = link.next_behind() else { return };
             let membership = table.get(key).and_then(|conn| conn.membership());
@@ -130,7 +131,7 @@ impl<K: Kernel> Reactor<K> {
             ToWorker::Word(spoken) => self.cx.on_word_before(&spoken),
             ToWorker::AskAlive => self.cx.say_alive(),
             ToWorker::Query { number, query } => {
-                if let Some(link) = &mut self.cx.link {
+                if let Some(link) = self.cx.worker.link_mut() {
                     link.queries.push_back((number, query));
                 }
             }
@@ -140,28 +141,10 @@ impl<K: Kernel> Reactor<K> {
 }
 
 impl<K: Kernel> Context<K> {
-    /// The connection that has that name among those of all workers, if it is one of this worker.
-    pub(super) fn key_of(&self, name: &str) -> Option<Key> {
-        self.link.as_ref().and_then(|link| link.key_of(name))
-    }
-
-    /// The connection of this process that has that name, with the number of its worker where there are several.
-    pub(super) fn key_named(&self, name: &str) -> Option<Key> {
-        match self.place_of(name.parse().ok()?) {
-            Place::Here(key) => Some(key),
-            Place::Elsewhere | Place::Nowhere => None,
-        }
-    }
-
-    /// How many workers there are, with this one.
-    pub(super) fn workers(&self) -> u32 {
-        self.link.as_ref().map_or(1, |link| link.workers())
-    }
-
     /// Tells which topics have listeners here, before a client has the answer that it listens: who then publishes
     /// elsewhere is heard here.
     pub(super) fn send_topics(&mut self) {
-        let Some(link) = &mut self.link else { return };
+        let Some(link) = self.worker.link_mut() else { return };
         for Change { kind, name, listened } in self.hub.take_changes() {
             let topic = match kind {
                 Kind::Channel => Topic::Channel(name.to_vec()),
@@ -173,16 +156,9 @@ impl<K: Kernel> Context<K> {
         link.flush_now();
     }
 
-    /// The channel may have something to receive.
-    pub(super) fn note_supervisor(&mut self) {
-        if let Some(link) = &mut self.link {
-            link.note();
-        }
-    }
-
     /// A connection has taken an identity, or has said so again.
     pub(super) fn claim_identity(&mut self, key: Key, conn: &Conn<K>, id: &[u8], identified: &Identified) {
-        let Some(link) = &mut self.link else { return };
+        let Some(link) = self.worker.link_mut() else { return };
         // Later than what the client was told of its earlier connections, by whichever worker: not the time of this turn.
         let at = self.kernel.shared_clock();
         let listener = &self.listeners[usize::from(conn.listener)].settings.name;
@@ -196,14 +172,14 @@ impl<K: Kernel> Context<K> {
     }
 
     fn say_alive(&mut self) {
-        if let Some(link) = &mut self.link {
+        if let Some(link) = self.worker.link_mut() {
             link.say_alive(self.now);
         }
     }
 
     /// A later claim to the identity was made elsewhere.
     fn lose_holder(&mut self, number: u64, id: &[u8], by: By) {
-        let Some(link) = &mut self.link else { return };
+        let Some(link) = self.worker.link_mut() else { return };
         let Some(key) = self.hub.holder(id).filter(|key| link.holds_by(*key, number)) else { return };
         self.hub.vacate(id);
         self.post_replaced(key, id, by.into());
@@ -211,7 +187,7 @@ impl<K: Kernel> Context<K> {
 
     /// Another connection elsewhere beats for the identity from now on.
     fn lose_channel(&mut self, number: u64, id: &[u8]) {
-        let Some(link) = &mut self.link else { return };
+        let Some(link) = self.worker.link_mut() else { return };
         if self.hub.channel(id).is_some_and(|key| link.lose_channel(key, number)) {
             self.hub.vacate_channel(id);
         }

@@ -92,7 +92,7 @@ impl<K: Kernel> Context<K> {
             EndsStage::Over => None,
         };
         let mut spent = SNAPSHOT_WORK.min(share / 2);
-        let worker = self.link.as_ref().map(|link| link.number());
+        let worker = self.worker.number();
         let bound = |cursor: &Option<Cursor>| cursor.as_ref().and_then(|cursor| cursor.of(worker));
         let before = bound(&ends.query.before).unwrap_or(u64::MAX);
         // A number that was not given yet is one of a worker that was there before.
@@ -100,9 +100,9 @@ impl<K: Kernel> Context<K> {
             .filter(|after| *after <= self.observer.history.last_number())
             .unwrap_or(0);
         let oldest = ends.query.last_ns.map(|last| self.now.before(Duration::from_nanos(last)));
-        let key = ends.query.filter.key.as_ref().map(|name| self.key_named(name));
+        let key = ends.query.filter.key.as_ref().map(|name| self.worker.key_named(name));
         let names = ends.query.pairs.iter();
-        let pairs: BTreeSet<_> = names.filter_map(|name| self.key_named(name)).collect();
+        let pairs: BTreeSet<_> = names.filter_map(|name| self.worker.key_named(name)).collect();
         let is_of_pair = |record: Record<'_>| record.pair().is_some_and(|pair| pairs.contains(&pair));
         while let Some(at) = place
             && spent < share
@@ -163,7 +163,7 @@ impl<K: Kernel> Context<K> {
     /// How far back the history reaches.
     fn kept(&self, query: &EndsQuery) -> Kept {
         let history = &self.observer.history;
-        let worker = self.link.as_ref().map(|link| link.number());
+        let worker = self.worker.number();
         let after = query.after.as_ref().and_then(|cursor| cursor.of(worker));
         let after = after.map(|after| if after <= history.last_number() { after } else { 0 });
         let (since, started) = (history.complete_since(), self.lifecycle.started());

@@ -124,7 +124,7 @@ impl<K: Kernel> Context<K> {
     /// The supervisor is told once that there is something for it to ask for.
     fn notify_supervisor_of_events(&mut self) {
         if std::mem::take(&mut self.admin.supervisor_watches)
-            && let Some(link) = &mut self.link
+            && let Some(link) = self.worker.link_mut()
         {
             link.send(&ToSupervisor::Events);
         }
@@ -132,7 +132,7 @@ impl<K: Kernel> Context<K> {
 
     /// The supervisor is told that nothing more happens here than that.
     pub(in crate::reactor) fn notify_leaving(&mut self, last: u64) {
-        if let Some(link) = &mut self.link {
+        if let Some(link) = self.worker.link_mut() {
             link.send(&ToSupervisor::Leaving { last });
         }
     }
@@ -183,7 +183,7 @@ impl<K: Kernel> Context<K> {
         let (mut read, missed) = if let Some(from) = from {
             (from, Some(0))
         } else {
-            let worker = self.link.as_ref().map(|link| link.number());
+            let worker = self.worker.number();
             self.observer.events.begin(query.after.as_ref().and_then(|cursor| cursor.of(worker)))
         };
         let mut rows = Vec::new();
@@ -235,13 +235,13 @@ impl<K: Kernel> Context<K> {
         let Some((own, peer, listener)) = event.whose() else { return true };
         let listener = &self.listeners[usize::from(listener)].settings.name;
         let reason = event.ended().map(Record::reason);
-        query.filter.key.as_ref().is_none_or(|name| self.key_named(name) == Some(own))
+        query.filter.key.as_ref().is_none_or(|name| self.worker.key_named(name) == Some(own))
             && query.filter.wants(listener, reason, peer.address())
             && query.filter.wants_identity(event.identity())
     }
 
     fn event_row(&self, event: Event<'_>, wall: Option<Duration>) -> EventRow {
-        let worker = self.link.as_ref().map(|link| link.number());
+        let worker = self.worker.number();
         let identity = String::from_utf8_lossy(event.identity());
         let mut fields = Map::new();
         if let Some((key, peer, listener)) = event.whose() {
@@ -250,7 +250,7 @@ impl<K: Kernel> Context<K> {
                 let end = ended.end();
                 fields = EndLine::new((worker, key), &peer, listener, &identity, &end).json();
             } else {
-                fields.insert("key".to_owned(), self.name_of(key).into());
+                fields.insert("key".to_owned(), self.worker.name_of(key).into());
                 fields.insert("peer".to_owned(), peer.to_string().into());
                 fields.insert("listener".to_owned(), listener.as_str().into());
                 fields.insert("identity".to_owned(), identity.into());

@@ -17,6 +17,7 @@ use crate::reactor::Reactor;
 use crate::reactor::context::{Conn, Context};
 use crate::reactor::parts::admin::{List, Metrics, Page, Produced};
 use crate::reactor::parts::audits::Past;
+use crate::reactor::parts::link::WorkerLink;
 use crate::reactor::parts::server::Server;
 use crate::tls::{self, Expiry};
 use crate::workers::link::Rows;
@@ -140,7 +141,7 @@ impl<K: Kernel> Reactor<K> {
             // One is looked up, not walked to.
             list.slot = u32::MAX;
             if let Some((key, conn)) =
-                self.cx.key_named(&name).and_then(|key| Some((key, self.table.get(key)?)))
+                self.cx.worker.key_named(&name).and_then(|key| Some((key, self.table.get(key)?)))
             {
                 self.cx.list_one(list, key, conn, out);
             }
@@ -232,11 +233,11 @@ impl<K: Kernel> Context<K> {
             bytes_out: conn.life.bytes_out,
             heartbeat: self.contract(conn),
             id: identity.as_deref(),
-            key: self.name_of(key),
+            key: self.worker.name_of(key),
             leg: conn.leg.map(Leg::name),
             listener,
-            pair: pair.map(|pair| self.name_of(pair.name())),
-            partner: partner.map(|partner| self.name_of(partner)),
+            pair: pair.map(|pair| self.worker.name_of(pair.name())),
+            partner: partner.map(|partner| self.worker.name_of(partner)),
             peer: conn.peer.to_string(),
             proxy: self.annotations.proxied.of(key),
             queue_bytes: conn.pending_output(),
@@ -248,7 +249,7 @@ impl<K: Kernel> Context<K> {
             suspect_for_s: suspicion.map(|(since, _)| self.now.since(since).as_secs_f64()),
             user: self.logged_in_as(conn),
             verdict: suspicion.and_then(|(_, reported)| reported).map(Reason::name),
-            worker: self.link.as_ref().map(|link| link.number()),
+            worker: self.worker.number(),
         };
         out.push_str(&serde_json::to_string(&row).expect("a row has neither maps nor anything that fails"));
     }
@@ -321,7 +322,7 @@ impl<K: Kernel> Context<K> {
             uptime_seconds: self.now.since(self.lifecycle.started()).as_secs_f64(),
             draining: self.lifecycle.is_draining(),
             log_lines_dropped: report::lines_dropped_total(),
-            relays_dropped: self.link.as_ref().map(|link| link.dropped()),
+            relays_dropped: self.worker.link().map(WorkerLink::dropped),
             usage,
             reload_successful: sound,
             reload_seconds: usage.map(|usage| usage.unix_time.saturating_sub(since_reload).as_secs_f64()),
@@ -332,7 +333,7 @@ impl<K: Kernel> Context<K> {
     /// What the last audit found.
     pub(super) fn audit(&self) -> AuditReport {
         AuditReport {
-            worker: self.link.as_ref().map(|link| link.number()),
+            worker: self.worker.number(),
             interval_s: self.settings.audit.interval.map(|interval| interval.as_secs_f64()),
             last: self.audits.last().map(|past| self.audited(past)),
         }
@@ -354,7 +355,7 @@ impl<K: Kernel> Context<K> {
             kind: found.anomaly,
             listener: name(found.listener),
             peer: found.peer.to_string(),
-            key: found.key.map(|key| self.name_of(key)),
+            key: found.key.map(|key| self.worker.name_of(key)),
             audits: found.audits,
         });
         Audited {

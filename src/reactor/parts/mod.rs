@@ -41,3 +41,4 @@ pub(super) mod server_timers;
 pub(super) mod servers;
 pub(super) mod task;
 pub(super) mod upstreams;
+pub(super) mod worker;

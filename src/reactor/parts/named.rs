@@ -1,7 +1,5 @@
-//! What is remembered of a client that the application behind its gateway has named, and where a connection is that
-//! somebody names.
+//! What is remembered of a client that the application behind its gateway has named.
 
-use crate::core::table::Key;
 use crate::hub::Membership;
 use crate::protocol::Raw;
 use std::ops::Range;
@@ -49,17 +47,6 @@ impl Direct {
         let of = |place: &Range<u64>| place.end.min(taken).saturating_sub(place.start);
         self.left + self.places.iter().map(of).sum::<u64>()
     }
-}
-
-/// Where a connection is that somebody names.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::reactor) enum Place {
-    /// If it is anywhere, then at this worker.
-    Here(Key),
-    /// At another worker.
-    Elsewhere,
-    /// There is no such worker.
-    Nowhere,
 }
 
 #[cfg(test)]

@@ -7,22 +7,19 @@
 
 use super::connection::Connection;
 use super::parts::admin::Admin;
+use super::parts::aftermath::Aftermath;
 use super::parts::annotations::Annotations;
 use super::parts::audits::Audits;
-use super::parts::checks::Checks;
 use super::parts::deadlines::Deadlines;
 use super::parts::effect::Effect;
 use super::parts::gateway::Gateway;
 use super::parts::lifecycle::{Lifecycle, Reload};
 use super::parts::listener::{ListenerState, least_output_high};
 use super::parts::log_ins::LogIns;
-use super::parts::news::Next;
 use super::parts::observer::Observer;
-use super::parts::pairs::Pairs;
 use super::parts::places::{Places, admin_connections_max};
 use super::parts::pool::{Pool, memory_bound};
 use super::parts::posted::Posted;
-use super::parts::removals::Removals;
 use super::parts::server_timers::ServerTimers;
 use super::parts::upstreams::Upstreams;
 use super::parts::worker::Worker;
@@ -30,8 +27,7 @@ use super::publication::Publishing;
 use super::work::Work;
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::core::conn::policy::Policy;
-use crate::core::end::{CloseMode, Leg};
-use crate::core::table::Key;
+use crate::core::end::Leg;
 use crate::core::time::Instant;
 use crate::hub::Hub;
 use crate::net::{Fatal, Kernel, Token};
@@ -87,31 +83,6 @@ pub(super) struct Context<K: Kernel> {
     pub(super) audits: Audits,
 }
 
-/// What the reactor is to do after a connection was driven, or a batch was sent. Empty behind that.
-#[derive(Debug, Default)]
-pub(super) struct Aftermath {
-    /// Connections that are over: they leave the table, and their sockets are closed.
-    pub(super) closing: Vec<(Key, CloseMode)>,
-    /// Heartbeat channels that were heard from, each with the holder of its identity.
-    pub(super) beats: Vec<(Key, Key)>,
-    /// Holders of an identity whose heartbeat channel is gone, and the token that the channel had presented.
-    pub(super) orphans: Vec<(Key, Box<[u8]>)>,
-    /// Legs of pairs, and what is done with each next.
-    pub(super) next: VecDeque<(Key, Next)>,
-}
-
-impl Aftermath {
-    /// Whether something of it is not for a leg. One branch, too.
-    pub(super) fn has_endings(&self) -> bool {
-        self.closing.len() | self.beats.len() | self.orphans.len() != 0
-    }
-
-    /// Whether nothing is to be done. One branch: it is asked behind everything that is done with a connection.
-    pub(super) fn is_empty(&self) -> bool {
-        self.closing.len() | self.beats.len() | self.orphans.len() | self.next.len() == 0
-    }
-}
-
 impl<K: Kernel> Context<K> {
     /// Opens the listeners of `settings`. `descriptors_max`: connections that there are descriptors for.
     pub(super) fn new(
@@ -161,14 +132,11 @@ impl<K: Kernel> Context<K> {
             pool: Pool::new(memory_bound(&settings.server, kernel.memory(), 1)),
             timers: ServerTimers::first(now, &settings, upstreams.resolve_at()),
             audits: Audits::default(),
-            gateway: Gateway {
-                pairs: Pairs::with_capacity(if relays { places.slots() } else { 0 }),
+            gateway: Gateway::new(
+                if relays { places.slots() } else { 0 },
                 upstreams,
-                checks: Checks::new(
-                    kernel.usage().map_or(0, |usage| u64::from(usage.unix_time.subsec_nanos())),
-                ),
-                removals: Removals::default(),
-            },
+                kernel.usage().map_or(0, |usage| u64::from(usage.unix_time.subsec_nanos())),
+            ),
             places,
             log_ins: LogIns::default(),
             tickets: Tickets::none(),

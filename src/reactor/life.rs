@@ -4,7 +4,7 @@
 
 use super::connection::{Client, Reading};
 use super::context::{Conn, Context};
-use super::parts::news::Next;
+use super::parts::aftermath::Next;
 use super::relay::LASTS;
 use crate::core::conn::policy::LastRung;
 use crate::core::conn::{Action, Cause, Input, State, explain_timeout};
@@ -40,7 +40,7 @@ impl<K: Kernel> Context<K> {
             Action::Flush => self.flush(key, conn),
             Action::Close(mode) => {
                 conn.reading = Reading::Ended;
-                return self.aftermath.closing.push((key, mode));
+                return self.aftermath.close(key, mode);
             }
         }
         // What followed may have been the end.
@@ -76,7 +76,7 @@ impl<K: Kernel> Context<K> {
     fn is_scheduled_already(&self, key: Key, conn: &Conn<K>, input: Input) -> bool {
         let lasts = conn.life.accepted() + LASTS + TICK;
         (matches!(input, Input::Connected) && self.deadlines.of_slot(key.index).is_some_and(|at| at <= lasts))
-            || self.aftermath.next.back() == Some(&(key, Next::LastLook))
+            || self.aftermath.was_posted(key, Next::LastLook)
     }
 
     /// Its first message is there: the opening exchange is over, unless it has to log in.

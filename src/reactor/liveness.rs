@@ -241,11 +241,6 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// A heartbeat channel that named `token` beats for its holder no more: one that has agreed to it will be suspect.
-    pub(super) fn orphan(&mut self, holder: Option<Key>, token: Box<[u8]>) {
-        self.aftermath.orphans.extend(holder.map(|holder| (holder, token)));
-    }
-
     /// Input has arrived that is not read yet: the connection is alive, and so is the one that it beats for.
     pub(super) fn mark_paused_alive(&mut self, key: Key, conn: &mut Conn<K>) {
         self.mark_alive(key, conn);
@@ -261,7 +256,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn note_beat(&mut self, key: Key, conn: &Conn<K>) {
         let Some(client) = conn.client() else { return };
         if let Some(holder) = self.hub.holder_of_channel(&client.membership, key) {
-            self.aftermath.beats.push((key, holder));
+            self.aftermath.beat(key, holder);
         } else if let Some(link) = self.worker.link_mut() {
             link.on_beat(key, self.now);
         }

@@ -3,7 +3,7 @@
 
 use super::connection::{Pause, Reading};
 use super::context::{Conn, Context};
-use super::parts::news::Next;
+use super::parts::aftermath::Next;
 use super::work::cost;
 use crate::core::conn::Input;
 use crate::core::end::{Detector, Reason};
@@ -268,7 +268,7 @@ impl<K: Kernel> Context<K> {
             return None;
         }
         if conn.leg.is_some() && conn.is_being_closed() {
-            self.aftermath.next.push_back((key, Next::LastLook));
+            self.aftermath.post(key, Next::LastLook);
             return None;
         }
         let listener = self.listener_of(conn);

@@ -13,8 +13,8 @@
 use super::Reactor;
 use super::connection::{Connection, Pause, Reading};
 use super::context::{Conn, Context};
+use super::parts::aftermath::{News, Next};
 use super::parts::cold_pair::ColdPair;
-use super::parts::news::{News, Next};
 use super::parts::pairs::{Direction, Stage};
 use crate::config::settings::Relay;
 use crate::core::conn::liveness::Clocks;
@@ -130,7 +130,7 @@ impl<K: Kernel> Context<K> {
             self.on_news(key, conn, if forward { News::Finished } else { News::Leaving });
         } else if pair.is_paused(Leg::Client) {
             pair.set_flow(Leg::Client, Direction::Open);
-            self.aftermath.next.push_back((pair.name(), Next::Resume));
+            self.aftermath.post(pair.name(), Next::Resume);
         }
     }
 
@@ -140,7 +140,7 @@ impl<K: Kernel> Context<K> {
         if pending == 0 && pair.is_paused(leg.other()) && pair.stage != Stage::Connecting {
             pair.set_flow(leg.other(), Direction::Open);
             if let Some(partner) = pair.leg(leg.other()) {
-                self.aftermath.next.push_back((partner, Next::Resume));
+                self.aftermath.post(partner, Next::Resume);
             }
         }
     }
@@ -152,7 +152,7 @@ impl<K: Kernel> Context<K> {
 
     fn notify_partner(&mut self, key: Key, leg: Leg, news: News) {
         if let Some(partner) = self.gateway.pairs.of(key).and_then(|pair| pair.leg(leg.other())) {
-            self.aftermath.next.push_back((partner, Next::Partner(news)));
+            self.aftermath.post(partner, Next::Partner(news));
         }
     }
 
@@ -407,7 +407,7 @@ impl<K: Kernel> Context<K> {
         let rung = if is_reset && !softened { LastRung::Reset } else { LastRung::Linger2 };
         let forwarded = pair.flow(leg.other()) == Direction::Forwarded;
         if let Some(partner) = pair.leg(leg.other()) {
-            self.aftermath.next.push_back((partner, Next::Partner(News::Gone(rung))));
+            self.aftermath.post(partner, Next::Partner(News::Gone(rung)));
         }
         let peer_first = matches!(mode, CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye);
         if forwarded && peer_first { CloseMode::ForwardedFin } else { mode }

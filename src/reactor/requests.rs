@@ -458,7 +458,7 @@ impl<K: Kernel> Context<K> {
         if let Some(link) = self.worker.link_mut() {
             link.on_beat_for(key, id, token, beat_for, (self.now, self.kernel.shared_clock()));
         }
-        self.orphan(beat_for.orphaned_holder, before);
+        self.aftermath.orphan(beat_for.orphaned_holder, before);
         Ok(beat_for.holder)
     }
 

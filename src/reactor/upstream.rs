@@ -3,8 +3,8 @@
 use super::Reactor;
 use super::connection::{Connection, Pause};
 use super::context::{Conn, Context};
+use super::parts::aftermath::Next;
 use super::parts::cold_pair::{Attempt, ColdPair};
-use super::parts::news::Next;
 use super::parts::pairs::{Direction, Pair, Stage};
 use super::parts::servers::NoServer;
 use super::relay::{LASTS, was_not_reached};
@@ -39,7 +39,7 @@ impl<K: Kernel> Context<K> {
     /// A client may be served: connecting to a server is posted, and the client is not read before that is done.
     pub(super) fn begin_relaying(&mut self, client: Key, conn: &mut Conn<K>) {
         conn.pause = Pause::Partner;
-        self.aftermath.next.push_back((client, Next::Connect));
+        self.aftermath.post(client, Next::Connect);
     }
 
     /// Begins to connect a client to a server. Returns the upstream, the server and the stream; `None`: no server is left to
@@ -344,7 +344,9 @@ impl<K: Kernel> Context<K> {
             self.gateway.upstreams[to].remove(server);
             if stage == Stage::Connecting && was_not_reached(cause) {
                 self.note_failed(key, server, cause.reason, Some(age.into()));
-                self.aftermath.next.extend(client.map(|client| (client, Next::Connect)));
+                if let Some(client) = client {
+                    self.aftermath.post(client, Next::Connect);
+                }
             } else if stage != Stage::Connecting && was_mute {
                 self.note_mute(to, server, cause.reason);
             }

@@ -9,7 +9,7 @@ use crate::core::conn::Cause;
 use crate::core::end::{Detector, Leg, Reason};
 use crate::core::table::Key;
 use crate::core::time::Instant;
-use crate::net::Peer;
+use crate::net::{Peer, Stream};
 use crate::protocol::gateway::Upstream;
 
 /// Servers that are tried for one client.
@@ -24,7 +24,17 @@ pub(in crate::reactor) struct Gateway<S> {
     pub(in crate::reactor) removals: Removals,
 }
 
-impl<S> Gateway<S> {
+impl<S: Stream> Gateway<S> {
+    /// With room for the pairs of so many slots of the table. `seed`: of the jitter of checks.
+    pub(in crate::reactor) fn new(slots: usize, upstreams: Upstreams, seed: u64) -> Self {
+        Self {
+            pairs: Pairs::with_capacity(slots),
+            upstreams,
+            checks: Checks::new(seed),
+            removals: Removals::default(),
+        }
+    }
+
     /// The server to try next for a client, and its upstream.
     pub(in crate::reactor) fn choose_server(
         &mut self,

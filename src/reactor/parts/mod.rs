@@ -2,6 +2,7 @@
 //! reactor but those that it is made of. [`Context`](super::context::Context) has them all.
 
 pub(super) mod admin;
+pub(super) mod aftermath;
 pub(super) mod annotations;
 pub(super) mod ask;
 pub(super) mod asks;
@@ -25,7 +26,6 @@ pub(super) mod listener;
 pub(super) mod log_ins;
 pub(super) mod named;
 pub(super) mod names;
-pub(super) mod news;
 pub(super) mod observer;
 pub(super) mod pairs;
 pub(super) mod places;

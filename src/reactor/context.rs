@@ -4,6 +4,8 @@
 //! extend [`Context`] work on `(&mut Conn, &mut Context)`. None of them removes an entry or reaches another one. Effects on
 //! others go into a queue; the connection's own end, and signs of life of those that it beats for, go into [`Aftermath`].
 //! The reactor, which has the table, works both off after the functions have returned.
+//!
+//! Which of the parts a file of the reactor may touch is in its row of `tests/model/layers/parts.rs`.
 
 use super::connection::Connection;
 use super::parts::admin::Admin;

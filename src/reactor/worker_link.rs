@@ -82,15 +82,15 @@ impl<K: Kernel> Reactor<K> {
 
     /// Tells how those are whose events had to wait for the supervisor: the last word on each, if not every word.
     fn catch_up(&mut self) {
-        let Self { table, cx: Context { worker, hub, .. }, .. } = self;
-        let Some(link) = worker.link_mut() else { return };
+        let Self { table, cx, .. } = self;
+        let Some(link) = cx.worker.link_mut() else { return };
         for _ in 0..CATCH_UP {
             let Some(key) = link.next_behind() else { return };
             let membership = table.get(key).and_then(|conn| conn.membership());
-            let Some(id) = membership.and_then(|membership| hub.identity_of(membership, key)) else {
+            let Some(id) = membership.and_then(|membership| cx.hub.identity_of(membership, key)) else {
                 continue;
             };
-            let event = match hub.state(id) {
+            let event = match cx.hub.state(id) {
                 Some(Presence::Suspect) => Event::Suspect,
                 Some(Presence::Online) => Event::Revived,
                 // Its end is what comes next.

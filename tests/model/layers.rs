@@ -4,6 +4,7 @@
 //! The one table is [`LAYERS`] (`layers/table.rs`). To let a module know another is to change it there, where it is seen.
 
 mod circles;
+mod parts;
 mod table;
 
 use std::collections::BTreeSet;

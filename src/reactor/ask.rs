@@ -9,6 +9,7 @@ use super::connection::Connection;
 use super::context::{Conn, Context};
 use super::parts::ask::{Ask, Sum};
 use super::parts::effect::Effect;
+use super::parts::link::WorkerLink;
 use super::parts::server_timers::ServerTimer;
 use super::parts::task::Task;
 use super::work::cost;
@@ -111,7 +112,7 @@ impl<K: Kernel> Context<K> {
                 numbers,
                 server,
                 port: self.port_of(conn),
-                workers: self.worker.has_others().then(|| self.worker.count()),
+                workers: self.worker.link().map(WorkerLink::workers),
             }),
         };
         session.answered(Answer { found, silent: &ask.silent }, replies);

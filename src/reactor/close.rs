@@ -40,7 +40,7 @@ impl<K: Kernel> Reactor<K> {
             self.settle_endings();
         }
         // After the closings, so that a partner that is gone is told nothing. News may end the leg that gets it.
-        let Some((key, next)) = self.cx.aftermath.next_leg() else { return false };
+        let Some((key, next)) = self.cx.aftermath.take_leg() else { return false };
         match next {
             Next::Partner(news) => {
                 if let Some(conn) = self.table.get_mut(key) {
@@ -60,7 +60,7 @@ impl<K: Kernel> Reactor<K> {
 
     fn settle_endings(&mut self) {
         self.relay_beats();
-        while let Some((key, mode)) = self.cx.aftermath.next_closing() {
+        while let Some((key, mode)) = self.cx.aftermath.take_closing() {
             let Some(conn) = self.table.get_mut(key) else { continue };
             let how = self.cx.end(key, conn, mode);
             // Moved out only now, when little of it is needed any more. No other code closes a connection of the table.
@@ -69,7 +69,7 @@ impl<K: Kernel> Reactor<K> {
             }
             self.cx.on_descriptor_free();
         }
-        while let Some((holder, token)) = self.cx.aftermath.next_orphan() {
+        while let Some((holder, token)) = self.cx.aftermath.take_orphan() {
             self.judge_orphan(holder, &token);
         }
     }
@@ -77,7 +77,7 @@ impl<K: Kernel> Reactor<K> {
     /// Marks those alive whose heartbeat channels have received something.
     #[inline]
     pub(super) fn relay_beats(&mut self) {
-        while let Some((channel, holder)) = self.cx.aftermath.next_beat() {
+        while let Some((channel, holder)) = self.cx.aftermath.take_beat() {
             self.relay_heartbeat(channel, holder);
         }
     }
@@ -241,7 +241,7 @@ impl<K: Kernel> Context<K> {
         if let Some(id) = left.identity {
             self.effects.push_back(Effect::Presence { id, event: Event::offline(end), origin });
         }
-        self.aftermath.orphan(left.orphaned_holder, token);
+        self.aftermath.post_orphan(left.orphaned_holder, token);
     }
 }
 

@@ -5,7 +5,7 @@
 //! others go into a queue; the connection's own end, and signs of life of those that it beats for, go into [`Aftermath`].
 //! The reactor, which has the table, works both off after the functions have returned.
 //!
-//! Which of the parts a file of the reactor may touch is in its row of `tests/model/layers/parts.rs`.
+//! Which of the parts a file of the reactor uses is in its row of `tests/model/layers/parts.rs`.
 
 use super::connection::Connection;
 use super::parts::admin::Admin;
@@ -73,6 +73,8 @@ pub(super) struct Context<K: Kernel> {
     pub(super) aftermath: Aftermath,
     pub(super) posted: Posted,
     pub(super) publishing: Publishing,
+
+    // Pairs, and the servers behind them.
     pub(super) gateway: Gateway<K::Stream>,
 
     // The operator, and the other processes of the server.

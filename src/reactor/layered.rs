@@ -135,7 +135,7 @@ impl<K: Kernel> Context<K> {
         }
         let names = conn.leg != Some(Leg::Upstream)
             && self.listener_of(conn).tls.as_ref().is_some_and(|tls| tls.identity().is_some());
-        let waits = if let Some(link) = self.worker.link_mut().filter(|link| names && !link.keeps_up()) {
+        let waits = if names && let Some(link) = self.worker.link_mut().filter(|link| !link.keeps_up()) {
             // Not posted: the loop would turn for it all the time.
             link.defer(key);
             true

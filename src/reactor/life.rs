@@ -40,7 +40,7 @@ impl<K: Kernel> Context<K> {
             Action::Flush => self.flush(key, conn),
             Action::Close(mode) => {
                 conn.reading = Reading::Ended;
-                return self.aftermath.close(key, mode);
+                return self.aftermath.post_close(key, mode);
             }
         }
         // What followed may have been the end.
@@ -76,7 +76,7 @@ impl<K: Kernel> Context<K> {
     fn is_scheduled_already(&self, key: Key, conn: &Conn<K>, input: Input) -> bool {
         let lasts = conn.life.accepted() + LASTS + TICK;
         (matches!(input, Input::Connected) && self.deadlines.of_slot(key.index).is_some_and(|at| at <= lasts))
-            || self.aftermath.was_posted(key, Next::LastLook)
+            || self.aftermath.was_posted_last(key, Next::LastLook)
     }
 
     /// Its first message is there: the opening exchange is over, unless it has to log in.

@@ -256,7 +256,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn note_beat(&mut self, key: Key, conn: &Conn<K>) {
         let Some(client) = conn.client() else { return };
         if let Some(holder) = self.hub.holder_of_channel(&client.membership, key) {
-            self.aftermath.beat(key, holder);
+            self.aftermath.post_beat(key, holder);
         } else if let Some(link) = self.worker.link_mut() {
             link.on_beat(key, self.now);
         }

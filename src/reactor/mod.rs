@@ -4,7 +4,7 @@
 //! [`Reactor::turn`] is the turn. The reactor is a table of connections and a `context`: all else that serving one of
 //! them may touch, made of `parts` that keep their fields to themselves. What drives one connection gets that
 //! connection and the context, and nothing that it does there removes an entry. What reaches several connections has
-//! the reactor.
+//! the reactor. Which parts each file uses is in the table of `tests/model/layers/parts.rs`.
 //!
 //! | step of the turn | file |
 //! | --- | --- |
@@ -217,7 +217,7 @@ impl<K: Kernel> Reactor<K> {
         // After I/O, so that effects of what was read now are seen now.
         self.run_effects();
         // After what happened here: the supervisor's messages are newer.
-        if self.cx.effects.is_empty() && self.cx.worker.is_ready() {
+        if self.cx.effects.is_empty() && self.cx.worker.may_receive() {
             self.receive_from_supervisor()?;
             self.answer_queries();
             self.run_effects();
@@ -262,7 +262,7 @@ impl<K: Kernel> Reactor<K> {
                     self.take_settings();
                     self.cx.take_addresses();
                 }
-                Source::Supervisor => self.cx.worker.note(),
+                Source::Supervisor => self.cx.worker.note_supervisor(),
                 Source::Listener(index) => self.cx.listeners[index].on_edge(),
                 Source::Connection(_) | Source::Check(_) => {}
             }

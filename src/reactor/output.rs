@@ -268,7 +268,7 @@ impl<K: Kernel> Context<K> {
             return None;
         }
         if conn.leg.is_some() && conn.is_being_closed() {
-            self.aftermath.post(key, Next::LastLook);
+            self.aftermath.post_leg(key, Next::LastLook);
             return None;
         }
         let listener = self.listener_of(conn);

@@ -77,7 +77,7 @@ impl Publication {
     }
 }
 
-/// What is published, beside what a connection goes on with.
+/// What publishing keeps between messages.
 #[derive(Default)]
 pub(super) struct Publishing {
     /// Messages that no connection waits for in particular.
@@ -88,13 +88,6 @@ pub(super) struct Publishing {
     pub(super) presence: presence::Sequence,
     /// The least `output_high` of all listeners.
     pub(super) least_output_high: usize,
-}
-
-impl Publishing {
-    /// Whether one more message can go with those that were gathered. Names have `name_max` bytes at most.
-    pub(super) fn joins_gathered(&self, channel: &[u8], payload: &[u8], name_max: usize) -> bool {
-        self.gathered.joins(channel, payload, name_max, self.least_output_high)
-    }
 }
 
 /// Publications that no connection waits for: presence, what other workers relay, what a client that is gone had

@@ -40,8 +40,9 @@ impl<K: Kernel> Context<K> {
     /// Whether one more message can go with those that were gathered. One that would be refused does not:
     /// the replies to those before it come first.
     pub(super) fn joins_gathered(&self, channel: &[u8], payload: &[u8]) -> bool {
-        self.publishing.joins_gathered(channel, payload, self.hub.name_bytes_max())
-            && !self.worker.is_ahead()
+        let (name_max, frame_max) = (self.hub.name_bytes_max(), self.publishing.least_output_high);
+        self.publishing.gathered.joins(channel, payload, name_max, frame_max)
+            && !self.worker.is_supervisor_behind()
             && !self.memory_is_short()
     }
 

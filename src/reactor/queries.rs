@@ -7,7 +7,7 @@
 use super::Reactor;
 use super::context::Context;
 use super::parts::list::List;
-use super::parts::worker::key_of;
+use super::parts::worker::local_key;
 use super::work::{self, cost};
 use crate::net::Kernel;
 use crate::protocol::server::LastEnd;
@@ -33,7 +33,7 @@ impl<K: Kernel> Reactor<K> {
             }
         }
         // No edge will come for the others.
-        self.cx.worker.note();
+        self.cx.worker.note_supervisor();
     }
 
     fn find(&mut self, query: Query) -> Finding {
@@ -46,7 +46,7 @@ impl<K: Kernel> Reactor<K> {
             }
             Query::Name { key, id } => {
                 let identity = Identity::new(&id);
-                Finding::Named(identity.map_or(Naming::Nowhere, |id| self.name_client(key_of(key), id)))
+                Finding::Named(identity.map_or(Naming::Nowhere, |id| self.name_client(local_key(key), id)))
             }
             Query::Subscribers { channels } => {
                 self.cx.work.charge(cost::NAME * channels.len());
@@ -58,7 +58,7 @@ impl<K: Kernel> Reactor<K> {
                 Finding::Clients { lines, next }
             }
             Query::Kill { filter, by, from } => {
-                let asker = self.cx.worker.key_of(&by.key);
+                let asker = self.cx.worker.key_named(&by.key);
                 let (_, count, next) = self.page(List::of_victims(filter, Some(Arc::new(by)), asker), from);
                 Finding::Killed { count, next }
             }

@@ -130,7 +130,7 @@ impl<K: Kernel> Context<K> {
             self.on_news(key, conn, if forward { News::Finished } else { News::Leaving });
         } else if pair.is_paused(Leg::Client) {
             pair.set_flow(Leg::Client, Direction::Open);
-            self.aftermath.post(pair.name(), Next::Resume);
+            self.aftermath.post_leg(pair.name(), Next::Resume);
         }
     }
 
@@ -140,7 +140,7 @@ impl<K: Kernel> Context<K> {
         if pending == 0 && pair.is_paused(leg.other()) && pair.stage != Stage::Connecting {
             pair.set_flow(leg.other(), Direction::Open);
             if let Some(partner) = pair.leg(leg.other()) {
-                self.aftermath.post(partner, Next::Resume);
+                self.aftermath.post_leg(partner, Next::Resume);
             }
         }
     }
@@ -152,7 +152,7 @@ impl<K: Kernel> Context<K> {
 
     fn notify_partner(&mut self, key: Key, leg: Leg, news: News) {
         if let Some(partner) = self.gateway.pairs.of(key).and_then(|pair| pair.leg(leg.other())) {
-            self.aftermath.post(partner, Next::Partner(news));
+            self.aftermath.post_leg(partner, Next::Partner(news));
         }
     }
 
@@ -258,6 +258,7 @@ impl<K: Kernel> Context<K> {
         {
             layer.forgo_last_word();
         }
+        let cause = self.gateway.cause_of_pair(key, conn.leg);
         match news {
             News::Finished | News::Leaving | News::Gone(LastRung::Linger2)
                 if conn.life.state().is_connecting() =>
@@ -269,18 +270,16 @@ impl<K: Kernel> Context<K> {
                     header_only && !self.gateway.pairs.cold(key).is_some_and(ColdPair::has_early)
                 });
                 if news != News::Finished && nothing {
-                    let (cause, rung) = (self.gateway.cause(key, conn.leg), LastRung::Reset);
-                    self.apply(key, conn, Input::PartnerGone { cause, rung });
+                    self.apply(key, conn, Input::PartnerGone { cause, rung: LastRung::Reset });
                 }
             }
             News::Finished => {
-                let cause = self.gateway.cause(key, conn.leg);
                 let patience = self.relay_of(conn).map(|relay| relay.half_close_timeout);
                 let patience = patience.unwrap_or_default();
                 self.apply(key, conn, Input::PartnerFin { cause, patience });
             }
-            News::Leaving => self.close_leg(key, conn, self.gateway.cause(key, conn.leg), LastRung::Linger2),
-            News::Gone(rung) => self.close_leg(key, conn, self.gateway.cause(key, conn.leg), rung),
+            News::Leaving => self.close_leg(key, conn, cause, LastRung::Linger2),
+            News::Gone(rung) => self.close_leg(key, conn, cause, rung),
         }
     }
 
@@ -407,7 +406,7 @@ impl<K: Kernel> Context<K> {
         let rung = if is_reset && !softened { LastRung::Reset } else { LastRung::Linger2 };
         let forwarded = pair.flow(leg.other()) == Direction::Forwarded;
         if let Some(partner) = pair.leg(leg.other()) {
-            self.aftermath.post(partner, Next::Partner(News::Gone(rung)));
+            self.aftermath.post_leg(partner, Next::Partner(News::Gone(rung)));
         }
         let peer_first = matches!(mode, CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye);
         if forwarded && peer_first { CloseMode::ForwardedFin } else { mode }

@@ -277,6 +277,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
         if let Some(link) = cx.worker.link_mut() {
             link.on_published(channel, payload);
         }
+        // It is published with those that follow it directly.
         cx.publishing.gathered.add(channel, payload, || cx.hub.route());
         Ok(())
     }
@@ -458,13 +459,13 @@ impl<K: Kernel> Context<K> {
         if let Some(link) = self.worker.link_mut() {
             link.on_beat_for(key, id, token, beat_for, (self.now, self.kernel.shared_clock()));
         }
-        self.aftermath.orphan(beat_for.orphaned_holder, before);
+        self.aftermath.post_orphan(beat_for.orphaned_holder, before);
         Ok(beat_for.holder)
     }
 
     /// Nothing more is to be claimed or published while the supervisor does not keep up.
     pub(super) fn check_supervisor(&self) -> Result<(), Refusal> {
-        if self.worker.is_ahead() { Err(Refusal::Behind) } else { Ok(()) }
+        if self.worker.is_supervisor_behind() { Err(Refusal::Behind) } else { Ok(()) }
     }
 
     /// Nothing more is to be added to what waits while there is no memory for it.

@@ -29,7 +29,7 @@ impl<K: Kernel> Context<K> {
     /// How long the poll may wait: not at all while work is posted, for ever if nothing is due.
     pub(super) fn sleep(&self) -> Option<Duration> {
         let work = self.audits.is_due()
-            || self.worker.is_ready()
+            || self.worker.may_receive()
             || !self.effects.is_empty()
             || !self.publishing.publications.is_empty()
             || self.memory_is_short()

@@ -39,7 +39,7 @@ impl<K: Kernel> Context<K> {
     /// A client may be served: connecting to a server is posted, and the client is not read before that is done.
     pub(super) fn begin_relaying(&mut self, client: Key, conn: &mut Conn<K>) {
         conn.pause = Pause::Partner;
-        self.aftermath.post(client, Next::Connect);
+        self.aftermath.post_leg(client, Next::Connect);
     }
 
     /// Begins to connect a client to a server. Returns the upstream, the server and the stream; `None`: no server is left to
@@ -291,18 +291,16 @@ impl<K: Kernel> Context<K> {
 
     /// The keepalive of a connection: an upstream leg has that of its upstream.
     fn keepalive_of(&self, key: Key, conn: &Conn<K>) -> Option<Keepalive> {
-        self.upstream_of(key, conn)
+        self.gateway
+            .upstream_of(key, conn.leg)
             .map_or(self.policy_of(conn).liveness.keepalive, |upstream| upstream.keepalive)
     }
 
     /// The user timeout of a connection: an upstream leg has that of its upstream.
     pub(super) fn user_timeout_of(&self, key: Key, conn: &Conn<K>) -> Option<Duration> {
-        self.upstream_of(key, conn).map_or(self.policy_of(conn).liveness.user_timeout, Upstream::user_timeout)
-    }
-
-    /// What an upstream leg is connected to.
-    fn upstream_of(&self, key: Key, conn: &Conn<K>) -> Option<&Upstream> {
-        self.gateway.upstream_of(key).filter(|_| conn.leg == Some(Leg::Upstream))
+        self.gateway
+            .upstream_of(key, conn.leg)
+            .map_or(self.policy_of(conn).liveness.user_timeout, Upstream::user_timeout)
     }
 
     /// A leg leaves the table with this record.
@@ -345,7 +343,7 @@ impl<K: Kernel> Context<K> {
             if stage == Stage::Connecting && was_not_reached(cause) {
                 self.note_failed(key, server, cause.reason, Some(age.into()));
                 if let Some(client) = client {
-                    self.aftermath.post(client, Next::Connect);
+                    self.aftermath.post_leg(client, Next::Connect);
                 }
             } else if stage != Stage::Connecting && was_mute {
                 self.note_mute(to, server, cause.reason);

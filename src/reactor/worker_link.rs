@@ -61,7 +61,7 @@ impl<K: Kernel> Reactor<K> {
             }
         }
         // What is left was received already: no edge will come for it.
-        self.cx.worker.note();
+        self.cx.worker.note_supervisor();
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! The sources themselves, compared with the layers: which module may know which, where the operating system
 //! lives, how long a file may be, and how it opens.
 //!
-//! The one table is [`LAYERS`] (`layers/table.rs`). To let a module know another is to change it there, where it is seen.
+//! The one table is [`LAYERS`] (`layers/table.rs`): to let a module know another is to change it there, where it is seen. The
+//! files of the reactor have a table of their own (`layers/parts.rs`).
 
 mod circles;
 mod parts;

@@ -1,4 +1,5 @@
-//! What the reactor is to do after a connection was driven: that connection is over, or others are to hear of it.
+//! What the reactor does after a connection was driven, or a batch was sent: it closes connections that are over, and goes on
+//! with others because of what has happened.
 
 use crate::core::conn::policy::LastRung;
 use crate::core::end::CloseMode;
@@ -44,57 +45,57 @@ pub(in crate::reactor) enum News {
 
 impl Aftermath {
     /// A connection is over.
-    pub(in crate::reactor) fn close(&mut self, key: Key, mode: CloseMode) {
+    pub(in crate::reactor) fn post_close(&mut self, key: Key, mode: CloseMode) {
         self.closing.push((key, mode));
     }
 
     /// A heartbeat channel was heard from.
-    pub(in crate::reactor) fn beat(&mut self, channel: Key, holder: Key) {
+    pub(in crate::reactor) fn post_beat(&mut self, channel: Key, holder: Key) {
         self.beats.push((channel, holder));
     }
 
     /// A heartbeat channel that named `token` beats for its holder no more: one that has agreed to it will be suspect.
-    pub(in crate::reactor) fn orphan(&mut self, holder: Option<Key>, token: Box<[u8]>) {
+    pub(in crate::reactor) fn post_orphan(&mut self, holder: Option<Key>, token: Box<[u8]>) {
         self.orphans.extend(holder.map(|holder| (holder, token)));
     }
 
     /// Something is to be done with a leg, behind what is to be done with others.
-    pub(in crate::reactor) fn post(&mut self, leg: Key, next: Next) {
+    pub(in crate::reactor) fn post_leg(&mut self, leg: Key, next: Next) {
         self.next.push_back((leg, next));
     }
 
     /// Whether that is what was posted last.
-    pub(in crate::reactor) fn was_posted(&self, leg: Key, next: Next) -> bool {
+    pub(in crate::reactor) fn was_posted_last(&self, leg: Key, next: Next) -> bool {
         self.next.back() == Some(&(leg, next))
     }
 
-    /// A connection that is over.
-    pub(in crate::reactor) fn next_closing(&mut self) -> Option<(Key, CloseMode)> {
+    /// Takes out a connection that is over.
+    pub(in crate::reactor) fn take_closing(&mut self) -> Option<(Key, CloseMode)> {
         self.closing.pop()
     }
 
-    /// A heartbeat channel that was heard from, with the holder of its identity.
-    pub(in crate::reactor) fn next_beat(&mut self) -> Option<(Key, Key)> {
+    /// Takes out a heartbeat channel that was heard from, with the holder of its identity.
+    pub(in crate::reactor) fn take_beat(&mut self) -> Option<(Key, Key)> {
         self.beats.pop()
     }
 
-    /// A holder whose heartbeat channel is gone, with the token of that.
-    pub(in crate::reactor) fn next_orphan(&mut self) -> Option<(Key, Box<[u8]>)> {
+    /// Takes out a holder whose heartbeat channel is gone, with the token of that channel.
+    pub(in crate::reactor) fn take_orphan(&mut self) -> Option<(Key, Box<[u8]>)> {
         self.orphans.pop()
     }
 
-    /// The leg whose turn it is.
-    pub(in crate::reactor) fn next_leg(&mut self) -> Option<(Key, Next)> {
+    /// Takes out the leg that was posted first.
+    pub(in crate::reactor) fn take_leg(&mut self) -> Option<(Key, Next)> {
         self.next.pop_front()
-    }
-
-    /// Whether something of it is not for a leg. One branch, too.
-    pub(in crate::reactor) fn has_endings(&self) -> bool {
-        self.closing.len() | self.beats.len() | self.orphans.len() != 0
     }
 
     /// Whether nothing is to be done. One branch: it is asked behind everything that is done with a connection.
     pub(in crate::reactor) fn is_empty(&self) -> bool {
         self.closing.len() | self.beats.len() | self.orphans.len() | self.next.len() == 0
+    }
+
+    /// Whether something of it is not for a leg. One branch, too.
+    pub(in crate::reactor) fn has_endings(&self) -> bool {
+        self.closing.len() | self.beats.len() | self.orphans.len() != 0
     }
 }

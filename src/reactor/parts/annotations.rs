@@ -4,7 +4,7 @@ use super::initiators::Initiators;
 use super::proxied::ProxiedConnections;
 use super::secured::SecuredClients;
 
-/// By connection.
+/// Each has entries for few connections.
 #[derive(Default)]
 pub(in crate::reactor) struct Annotations {
     /// What proxies have said of connections.

@@ -15,17 +15,19 @@ use crate::protocol::gateway::Upstream;
 /// Servers that are tried for one client.
 const ATTEMPTS_MAX: usize = 3;
 
-/// What there is of it, beside the connections.
+/// The state of all pairs and servers. The legs themselves are connections of the table.
 pub(in crate::reactor) struct Gateway<S> {
     pub(in crate::reactor) pairs: Pairs,
+    /// The servers.
     pub(in crate::reactor) upstreams: Upstreams,
+    /// Checks of servers that are under way.
     pub(in crate::reactor) checks: Checks<S>,
     /// Pairs whose server is no longer in the configuration.
     pub(in crate::reactor) removals: Removals,
 }
 
 impl<S: Stream> Gateway<S> {
-    /// With room for the pairs of so many slots of the table. `seed`: of the jitter of checks.
+    /// With room for the pairs of so many slots of the table. `seed`: another number than that of other processes, as far as that can be had.
     pub(in crate::reactor) fn new(slots: usize, upstreams: Upstreams, seed: u64) -> Self {
         Self {
             pairs: Pairs::with_capacity(slots),
@@ -58,9 +60,10 @@ impl<S: Stream> Gateway<S> {
         last.map_or(Reason::UpstreamUnavailable, |attempt| attempt.reason)
     }
 
-    /// What the upstream leg of a pair is connected to.
-    pub(in crate::reactor) fn upstream_of(&self, key: Key) -> Option<&Upstream> {
-        Some(&self.upstreams[self.pairs.of(key)?.to()].settings().is)
+    /// What an upstream leg is connected to.
+    pub(in crate::reactor) fn upstream_of(&self, key: Key, leg: Option<Leg>) -> Option<&Upstream> {
+        let pair = self.pairs.of(key).filter(|_| leg == Some(Leg::Upstream))?;
+        Some(&self.upstreams[pair.to()].settings().is)
     }
 
     /// Whether a leg is paused for the sake of its partner.
@@ -96,7 +99,7 @@ impl<S: Stream> Gateway<S> {
 
     /// Why a pair ends, as a leg is to record it that has no cause of its own yet. It may have brought that about all the
     /// same, by a last word whose FIN has not come.
-    pub(in crate::reactor) fn cause(&self, key: Key, leg: Option<Leg>) -> Cause {
+    pub(in crate::reactor) fn cause_of_pair(&self, key: Key, leg: Option<Leg>) -> Cause {
         match self.pairs.cold(key).and_then(|cold| cold.cause) {
             Some((cause, of)) if leg == Some(of) => cause,
             Some((Cause { reason, .. }, _)) => Cause { reason, detector: Detector::Partner },

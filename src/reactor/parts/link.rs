@@ -198,12 +198,6 @@ impl<S: Stream> WorkerLink<S> {
         u64::from(self.number) << 32 | u64::from(key.generation)
     }
 
-    /// The connection of this worker that has that name.
-    pub(in crate::reactor) fn key_of(&self, name: &str) -> Option<Key> {
-        let (number, key) = name.split_once('.')?;
-        if number.parse() == Ok(self.number) { key.parse().ok() } else { None }
-    }
-
     pub(in crate::reactor) const fn is_ready(&self) -> bool {
         self.ready
     }

@@ -1,5 +1,5 @@
 //! What the server is made of, beside its connections: each part keeps its fields to itself, and knows no other part of the
-//! reactor but those that it is made of. [`Context`](super::context::Context) has them all.
+//! reactor but those that it is made of, which it shows. [`Context`](super::context::Context) is made of all of them.
 
 pub(super) mod admin;
 pub(super) mod aftermath;

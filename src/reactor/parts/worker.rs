@@ -40,7 +40,7 @@ impl<S: Stream> Worker<S> {
         self.0.as_deref()
     }
 
-    /// The same.
+    /// The way to its supervisor, to send or receive.
     pub(in crate::reactor) fn link_mut(&mut self) -> Option<&mut WorkerLink<S>> {
         self.0.as_deref_mut()
     }
@@ -55,20 +55,20 @@ impl<S: Stream> Worker<S> {
         self.link().map_or(1, WorkerLink::workers)
     }
 
-    /// Whether the supervisor has something to say.
-    pub(in crate::reactor) fn is_ready(&self) -> bool {
+    /// Whether there may be something of the supervisor to be received.
+    pub(in crate::reactor) fn may_receive(&self) -> bool {
         self.link().is_some_and(WorkerLink::is_ready)
     }
 
-    /// The supervisor may have something to say.
-    pub(in crate::reactor) fn note(&mut self) {
+    /// There may be something of the supervisor to be received.
+    pub(in crate::reactor) fn note_supervisor(&mut self) {
         if let Some(link) = self.link_mut() {
             link.note();
         }
     }
 
     /// Whether the supervisor does not keep up with what it is told.
-    pub(in crate::reactor) fn is_ahead(&self) -> bool {
+    pub(in crate::reactor) fn is_supervisor_behind(&self) -> bool {
         self.link().is_some_and(|link| !link.keeps_up())
     }
 
@@ -82,11 +82,6 @@ impl<S: Stream> Worker<S> {
         self.link().map_or(key.generation.into(), |link| link.id_of(key))
     }
 
-    /// The connection that has that name among those of all workers, if it is one of this worker.
-    pub(in crate::reactor) fn key_of(&self, name: &str) -> Option<Key> {
-        self.link()?.key_of(name)
-    }
-
     /// The connection of this process that has that name, with the number of its worker where there are several.
     pub(in crate::reactor) fn key_named(&self, name: &str) -> Option<Key> {
         match self.place_of(name.parse().ok()?) {
@@ -97,7 +92,7 @@ impl<S: Stream> Worker<S> {
 
     /// Where a connection is that somebody names.
     pub(in crate::reactor) fn place_of(&self, named: GlobalKey) -> Place {
-        let key = key_of(named);
+        let key = local_key(named);
         match (self.link(), named.worker) {
             (None, None) => Place::Here(key),
             (Some(link), Some(worker)) if worker == link.number() => Place::Here(key),
@@ -113,6 +108,6 @@ impl<S: Stream> Worker<S> {
 }
 
 /// The key of a connection at its worker.
-pub(in crate::reactor) const fn key_of(GlobalKey { index, generation, .. }: GlobalKey) -> Key {
+pub(in crate::reactor) const fn local_key(GlobalKey { index, generation, .. }: GlobalKey) -> Key {
     Key { index, generation }
 }

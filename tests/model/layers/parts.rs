@@ -1,31 +1,54 @@
-//! What the rooms of the reactor may touch: for ten lines of any of them, the parts that they can change.
+//! Which parts of the reactor each of its files uses by name. What a function changes that it calls in another file is in
+//! the row of that file.
 
 use super::{assert_none, code, is_test_file, sources};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-/// Parts that every room may touch: the settings, the time of the turn, the account of work, what is counted and told, and
+/// Parts that every file may use: the settings, the time of the turn, the account of work, what is counted and told, and
 /// the listener that a connection came from.
 const OF_ALL: &[&str] = &["kernel", "listeners", "now", "observer", "settings", "work"];
 
-/// A file of the reactor, and which of the other parts it may touch. One that has no row touches none of them.
-const ROOMS: &[(&str, &[&str])] = &[
-    ("accept", &["gateway", "lifecycle", "places", "timers"]),
+/// Parts that are made of others: a file uses one of those, or a function of the whole.
+const GROUPS: &[&str] = &["annotations", "gateway", "publishing"];
+
+/// `turn` sees all parts, and so does the view of tests.
+const SEE_ALL: &[&str] = &["mod", "inspect"];
+
+/// A file of the reactor, and the other parts that it uses. One without a row uses none of them.
+const FILES: &[(&str, &[&str])] = &[
+    ("accept", &["gateway.pairs", "lifecycle", "places", "timers"]),
     ("admin/ends", &["lifecycle", "worker"]),
     ("admin/events", &["admin", "hub", "timers", "worker"]),
-    ("admin/page", &["annotations", "audits", "gateway", "hub", "lifecycle", "places", "pool", "worker"]),
+    (
+        "admin/page",
+        &[
+            "annotations.proxied",
+            "audits",
+            "gateway.pairs",
+            "gateway.upstreams",
+            "hub",
+            "lifecycle",
+            "places",
+            "pool",
+            "worker",
+        ],
+    ),
     ("admin/places", &["admin"]),
     ("admin", &["admin", "lifecycle", "posted", "worker"]),
     ("ask", &["effects", "pool", "timers", "worker"]),
-    ("audit", &["annotations", "audits", "gateway", "lifecycle", "timers", "worker"]),
+    ("audit", &["annotations.proxied", "audits", "gateway", "lifecycle", "timers", "worker"]),
     (
         "close",
         &[
             "admin",
             "aftermath",
             "annotations",
+            "annotations.initiators",
+            "annotations.proxied",
+            "annotations.secured",
             "deadlines",
             "effects",
-            "gateway",
+            "gateway.pairs",
             "hub",
             "pool",
             "posted",
@@ -33,102 +56,217 @@ const ROOMS: &[(&str, &[&str])] = &[
             "worker",
         ],
     ),
-    ("effects", &["effects", "hub", "posted", "publishing"]),
+    ("effects", &["effects", "hub", "posted", "publishing.publications"]),
     ("endings", &["admin", "effects", "timers", "worker"]),
-    ("header", &["annotations", "gateway", "pool"]),
-    ("health", &["deadlines", "gateway", "lifecycle", "timers"]),
-    ("initiators", &["annotations", "effects", "hub", "worker"]),
+    ("header", &["annotations.proxied", "gateway.pairs", "pool"]),
+    ("health", &["deadlines", "gateway.checks", "gateway.upstreams", "lifecycle", "timers"]),
+    ("initiators", &["annotations.initiators", "effects", "hub", "worker"]),
     ("input", &["pool"]),
-    ("io", &["gateway", "pool", "posted"]),
+    ("io", &["gateway", "gateway.pairs", "pool", "posted"]),
     ("layered", &["pool", "posted", "worker"]),
     ("life", &["aftermath", "deadlines", "hub", "posted", "worker"]),
-    ("lifecycle", &["gateway", "lifecycle", "places", "pool", "publishing", "timers", "worker"]),
+    (
+        "lifecycle",
+        &[
+            "gateway.checks",
+            "lifecycle",
+            "places",
+            "pool",
+            "publishing.least_output_high",
+            "timers",
+            "worker",
+        ],
+    ),
     ("lists", &["effects", "hub", "pool", "posted", "worker"]),
     ("liveness", &["aftermath", "deadlines", "effects", "gateway", "hub", "pool", "posted", "worker"]),
     ("log_in", &["effects", "hub", "log_ins", "timers", "worker"]),
     ("memory", &["pool"]),
-    ("naming", &["effects", "gateway", "hub", "worker"]),
+    ("naming", &["effects", "gateway.pairs", "hub", "worker"]),
     ("numbers", &["hub", "lifecycle", "places", "pool"]),
     ("output", &["aftermath", "gateway", "pool", "posted"]),
-    ("publish", &["effects", "gateway", "hub", "pool", "posted", "publishing", "worker"]),
+    (
+        "publish",
+        &[
+            "effects",
+            "gateway",
+            "hub",
+            "pool",
+            "posted",
+            "publishing.gathered",
+            "publishing.least_output_high",
+            "publishing.presence",
+            "publishing.publications",
+            "worker",
+        ],
+    ),
     ("queries", &["hub", "worker"]),
     ("queues", &["timers"]),
-    ("relay", &["aftermath", "annotations", "gateway", "posted"]),
-    ("requests", &["aftermath", "hub", "publishing", "worker"]),
-    ("routes", &["annotations", "gateway", "pool"]),
+    (
+        "relay",
+        &["aftermath", "annotations.proxied", "gateway", "gateway.pairs", "gateway.upstreams", "posted"],
+    ),
+    ("requests", &["aftermath", "hub", "publishing.gathered", "worker"]),
+    ("routes", &["annotations.secured", "gateway.pairs", "gateway.upstreams", "pool"]),
     ("service", &["lifecycle", "places", "timers"]),
-    ("serving", &["effects", "posted", "publishing"]),
-    ("splice", &["gateway"]),
-    ("tasks", &["gateway", "pool", "posted", "publishing"]),
+    ("serving", &["effects", "posted", "publishing.gathered", "publishing.publications"]),
+    ("splice", &["gateway", "gateway.pairs"]),
+    ("tasks", &["gateway", "pool", "posted", "publishing.publications"]),
     ("tickets", &["tickets", "timers", "worker"]),
-    ("timers", &["admin", "audits", "deadlines", "effects", "posted", "publishing", "timers", "worker"]),
+    (
+        "timers",
+        &["admin", "audits", "deadlines", "effects", "posted", "publishing.publications", "timers", "worker"],
+    ),
     ("unserved", &["lifecycle", "places", "pool"]),
-    ("upstream", &["aftermath", "annotations", "deadlines", "gateway", "places", "pool", "worker"]),
-    ("upstreams", &["gateway", "places", "timers"]),
+    (
+        "upstream",
+        &[
+            "aftermath",
+            "annotations.proxied",
+            "deadlines",
+            "gateway",
+            "gateway.pairs",
+            "gateway.upstreams",
+            "places",
+            "pool",
+            "worker",
+        ],
+    ),
+    ("upstreams", &["gateway.pairs", "gateway.removals", "gateway.upstreams", "places", "timers"]),
     ("worker_link", &["admin", "effects", "hub", "lifecycle", "pool", "posted", "worker"]),
 ];
 
-/// Files that see all: those of `turn` and of the parts themselves, and what tests look at.
-const SEES_ALL: &[&str] = &["context", "inspect", "mod"];
-
-/// The fields of `Context`.
-fn parts(text: &str) -> BTreeSet<String> {
-    let (_, fields) = text.split_once("struct Context<K: Kernel> {").expect("context.rs has Context");
-    let (fields, _) = fields.split_once("\n}").expect("a whole struct");
-    let names = fields.lines().filter_map(|line| line.trim().strip_prefix("pub(super) ")?.split_once(':'));
-    names.map(|(name, _)| name.to_owned()).collect()
-}
-
-/// What follows `before` in `text`, up to what is no letter of a name; no calls.
-fn names_behind<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
-    text.match_indices(before).filter_map(move |(at, _)| {
-        let is_letter = |c: char| c.is_alphanumeric() || c == '_';
-        let rest = &text[at + before.len()..];
-        let end = rest.find(|c| !is_letter(c)).unwrap_or(rest.len());
-        let is_whole = !text[..at].ends_with(is_letter);
-        (is_whole && !rest[end..].starts_with('(')).then_some(&rest[..end])
-    })
-}
-
-/// The names behind `cx.`, and those behind `self.` in functions of `Context`.
-fn touched(text: &str) -> BTreeSet<String> {
+/// The code of a file as one line, with chains of calls closed up; and that of it which is in functions of `Context`.
+fn joined(text: &str) -> [String; 2] {
     let (mut all, mut of_context, mut is_context) = (String::new(), String::new(), false);
     for (_, line) in code(text) {
-        is_context = (is_context || line.starts_with("impl<K: Kernel> Context<K>")) && line != "}";
-        // A chain of calls over several lines is one.
-        all.push_str(line.trim());
+        is_context = (is_context || (line.starts_with("impl") && line.contains("Context<K>"))) && line != "}";
+        let line = line.trim();
+        let between = if line.starts_with('.') { "" } else { " " };
+        all.extend([between, line]);
         if is_context {
-            of_context.push_str(line.trim());
+            of_context.extend([between, line]);
         }
     }
-    names_behind(&all, "cx.").chain(names_behind(&of_context, "self.")).map(str::to_owned).collect()
+    [all, of_context]
+}
+
+fn is_of_a_name(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_'
+}
+
+/// The name that a text begins with, and what follows it.
+fn first_name(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|letter| !is_of_a_name(letter)).unwrap_or(text.len()))
+}
+
+/// The parts that `text` names directly behind `before`. What is called is no part.
+fn parts_behind(text: &str, before: &str) -> BTreeSet<String> {
+    let places = text.match_indices(before).filter(|(at, _)| !text[..*at].ends_with(is_of_a_name));
+    let parts = places.filter_map(|(at, _)| {
+        let (part, rest) = first_name(&text[at + before.len()..]);
+        let (inner, behind) = rest.strip_prefix('.').map_or(("", ""), first_name);
+        if rest.starts_with('(') {
+            None
+        } else if GROUPS.contains(&part) && !behind.starts_with('(') {
+            Some(format!("{part}.{inner}"))
+        } else {
+            Some(part.to_owned())
+        }
+    });
+    parts.collect()
+}
+
+/// The parts that a file uses.
+fn used(text: &str) -> BTreeSet<String> {
+    let [all, of_context] = joined(text);
+    parts_behind(&all, "cx.").union(&parts_behind(&of_context, "self.")).cloned().collect()
+}
+
+/// How a file may use parts so that it is not found here.
+fn hidden(text: &str) -> Vec<&'static str> {
+    let [all, of_context] = joined(text);
+    let takes_apart = all.contains("Context {") || of_context.contains("let Self {");
+    let mut parameters =
+        [": &Context<K>", ": &mut Context<K>"].into_iter().flat_map(|of| all.match_indices(of));
+    let is_renamed = parameters.any(|(at, _)| !all[..at].ends_with("cx"));
+    let found = [(takes_apart, "it takes a Context apart"), (is_renamed, "a Context that is not called cx")];
+    found.into_iter().filter(|(is_so, _)| *is_so).map(|(_, what)| what).collect()
+}
+
+/// The fields of `Context`.
+fn fields(text: &str) -> BTreeSet<String> {
+    let (_, fields) = text.split_once("struct Context<K: Kernel> {").expect("context.rs has Context");
+    let (fields, _) = fields.split_once("\n}").expect("a whole struct");
+    let lines = fields.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
+    lines.map(|line| first_name(line.trim_start_matches("pub(super) ")).0.to_owned()).collect()
 }
 
 #[test]
-fn each_room_of_the_reactor_touches_what_its_row_says() {
+fn each_file_of_the_reactor_uses_the_parts_of_its_row() {
     let files = sources("src/reactor");
-    let context =
+    let (_, context) =
         files.iter().find(|(path, _)| path.ends_with("/context.rs")).expect("src/reactor/context.rs");
-    let parts = parts(&context.1);
-    let mut rows: BTreeMap<_, BTreeSet<_>> = ROOMS
+    let fields = fields(context);
+    let mut found: Vec<_> = OF_ALL
         .iter()
-        .map(|(room, parts)| (*room, parts.iter().map(|part| (*part).to_owned()).collect()))
+        .chain(GROUPS)
+        .filter(|part| !fields.contains(**part))
+        .map(|part| format!("there is no part {part}"))
         .collect();
-    let mut found = Vec::new();
+    let mut rows: Vec<(&str, BTreeSet<&str>)> =
+        FILES.iter().map(|(file, parts)| (*file, parts.iter().copied().collect())).collect();
+    found.extend(
+        rows.iter().filter(|(_, parts)| parts.is_empty()).map(|(file, _)| format!("{file}: an empty row")),
+    );
     for (path, text) in &files {
-        let room = path.trim_start_matches("src/reactor/").trim_end_matches(".rs");
-        if is_test_file(path) || room.starts_with("parts/") || SEES_ALL.contains(&room) {
+        let file = path.trim_start_matches("src/reactor/").trim_end_matches(".rs");
+        if is_test_file(path) || file.starts_with("parts/") || SEE_ALL.contains(&file) {
             continue;
         }
-        let touched: BTreeSet<_> = touched(text)
-            .into_iter()
-            .filter(|name| parts.contains(name) && !OF_ALL.contains(&name.as_str()))
-            .collect();
-        let row = rows.remove(room).unwrap_or_default();
-        if touched != row {
-            found.push(format!("{path} touches {touched:?}, its row says {row:?}"));
+        found.extend(hidden(text).iter().map(|what| format!("{path}: {what}")));
+        let is_part = |name: &str| fields.contains(first_name(name).0) && !OF_ALL.contains(&name);
+        let used = used(text);
+        let used: BTreeSet<&str> = used.iter().map(String::as_str).filter(|name| is_part(name)).collect();
+        let at = rows.iter().position(|(named, _)| *named == file);
+        let row: BTreeSet<&str> = at.map(|at| rows.swap_remove(at).1).unwrap_or_default();
+        if used != row {
+            found.push(format!("{path} uses {used:?}, its row says {row:?}"));
         }
     }
-    found.extend(rows.keys().map(|room| format!("there is no {room}.rs")));
-    assert_none("rooms and rows that differ", &found);
+    found.extend(rows.iter().map(|(file, _)| format!("{file}: a row too many")));
+    assert_none("files and rows that differ", &found);
+}
+
+#[test]
+fn parts_are_found_however_they_are_named() {
+    let text = "
+impl<K: Kernel> Reactor<K> {
+    fn one(&mut self) {
+        // cx.pool is not used
+        self.cx
+            .posted
+            .resume();
+        self.table.get();
+        cx.places();
+        self.cx.gateway.pairs.of(key);
+        self.cx.gateway.lose(key);
+    }
+}
+
+impl<K: Kernel> Context<K> {
+    fn two(&mut self) {
+        for x in
+            self.timers {}
+        self.apply();
+        my_cx.admin.ask();
+    }
+}
+";
+    let expected = ["gateway", "gateway.pairs", "posted", "timers"];
+    assert_eq!(used(text), expected.map(str::to_owned).into());
+    assert!(hidden(text).is_empty());
+    let apart = "fn one() {\n    let Context { pool, .. } = cx;\n}\n";
+    assert_eq!(hidden(apart), ["it takes a Context apart"]);
+    let unnamed = "fn one<K: Kernel>(c: &mut Context<K>) {}\n";
+    assert_eq!(hidden(unnamed), ["a Context that is not called cx"]);
 }

@@ -55,18 +55,20 @@
 //!
 //! # The layers
 //!
-//! A module knows only modules that stand above it; `tests/model/layers.rs` checks that.
+//! A module may name only modules that stand before it in the table of `tests/model/layers/table.rs`, and a test checks that. The
+//! rooms, roughly in that order:
 //!
 //! - [`core`]: what every room builds on, pure: [`core::time`], [`core::units`], [`core::setting`] (what can be set,
 //!   declared), [`core::tcp`] (a socket's state), [`core::end`] (why a connection ended), [`core::buf`],
 //!   [`core::table`] (connections by index and generation), [`core::timer`] (the wheel), [`core::conn`] (one
 //!   connection's life), [`core::health`] (whether an upstream server gets connections)
+//! - [`guide`]: the pages that `linger explain` prints
 //! - [`net`]: the kernel as the reactor sees it: traits and plain values
 //! - [`hub`]: identities, topics, presence, pure: it answers who
 //! - [`protocol`]: wire protocols, pure: a folder and a line of the registry each; the contracts are [`protocol::Spec`],
 //!   [`protocol::Session`] and, for what a session asks for, [`protocol::Server`]
-//! - [`transport`]: what lies between a socket and a session: nothing, or a layer with records of its own; pure
 //! - [`tls`]: certificates, keys, and what is made of them
+//! - [`transport`]: what lies between a socket and a session: nothing, or a layer with records of its own; pure
 //! - [`config`]: settings, and every mistake in them; what can be spoken it learns from the registry
 //! - [`observe`]: what is counted ([`observe::metrics`]), kept of the last endings ([`observe::history`]), answered to the
 //!   operator ([`observe::answers`]) and said ([`observe::report`]), how it is written ([`observe::logging`]); the kernel's
@@ -79,7 +81,6 @@
 //!   same traits; it finds the bugs), [`tools::lab`] (experiments on real servers), [`tools::load`] (load and faults),
 //!   [`tools::doctor`] (the host), [`tools::audit`] (any server)
 //! - [`cli`]: the command line, and [`cli::serve`] behind it
-//! - [`guide`]: the pages that `linger explain` prints
 //!
 //! # Contracts
 //!

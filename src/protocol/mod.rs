@@ -1,5 +1,5 @@
-//! Wire protocols, pure: bytes into requests, replies into bytes. No fd, no clock, no mio, no settings; what a
-//! request *does* is the work of the server.
+//! Wire protocols, pure: bytes into requests, replies into bytes. No fd, no clock, no mio; the configuration is read
+//! elsewhere. What a request *does* is the work of the server.
 //!
 //! A protocol is a folder and a line of the registry at the end of this file. [`Spec`] is its contract: all that other
 //! modules ask of one, the settings of its own among it. The configuration, the help, the log and the reactor learn
@@ -16,7 +16,7 @@
 //!
 //! [`first_bytes`] tells clients apart that speak another protocol than their listener.
 //!
-//! [`users`] is who may log in, and what each may do.
+//! [`users`] is who may log in, and what each may do. [`gateway`] is what a listener relays to: upstreams, routes, checks.
 //!
 //! [`presence`] is the text that all of them share about endings: the [`End`](crate::core::end::End) record as
 //! JSON, and the events on presence channels. [`clients`] and [`numbers`] are what is told of clients and of the server.

@@ -114,7 +114,7 @@ impl<K: Kernel> DebugView<'_, K> {
     /// One connection.
     pub fn snapshot(&self, key: Key) -> Option<ConnSnapshot> {
         let conn = self.0.table.get(key)?;
-        let due = self.0.cx.next_due(key, conn);
+        let due = self.0.cx.next_deadline(key, conn);
         Some(ConnSnapshot {
             key,
             listener: usize::from(conn.listener),

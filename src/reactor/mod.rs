@@ -11,12 +11,12 @@
 //! | newcomers | `accept`; `unserved`: those that are turned away |
 //! | what a share or a pause has stopped | `tasks`, with `publish` (of a `publication`) and `lists` |
 //! | readiness | `io` (bytes in), `output` (bytes out), `layered` (a layer such as TLS between them and the socket), `header` (what a proxy says first) |
-//! | what follows for the connection | `life` (its states), `liveness` (silence), `input` (bytes that wait to be understood) |
-//! | protocols | `serving`; what a session asks for: `requests`, `numbers`, `naming`, `log_in`; `admin` |
+//! | what follows for the connection | `life` (its states), `liveness` (what silence leads to), `input` (bytes that wait to be understood) |
+//! | protocols | `serving`; what a session asks for: `requests`, `numbers`, `naming` (identities, and messages to who has one), `log_in`; `admin` |
 //! | the gateway | `upstream` (connects clients to servers), `relay` (hands on what each leg sends and what happens to it), `batch` (receives of several legs before it sends), `splice` (the same in bulk, within the kernel), `routes`, `health` (checks servers, by connections that are in no table) |
 //! | effects on others | `effects`, `initiators` (endings that another connection asked for) |
 //! | other processes | `worker_link`, `ask` and `queries` (what a client asks of all workers), `tickets`, `service` (the service manager) |
-//! | deadlines | `timers` |
+//! | deadlines | `timers` (when a connection is looked at next, and whose time is up) |
 //! | endings | `close`: the one close path |
 //! | the operator | `lifecycle`, `endings`, `upstreams`, `queues`, `audit` |
 //!

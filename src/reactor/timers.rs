@@ -46,12 +46,13 @@ impl<K: Kernel> Context<K> {
 
     /// Arms the wheel for a connection's earliest deadline, unless it will look earlier anyway.
     pub(super) fn schedule(&mut self, key: Key, conn: &Conn<K>) {
-        if let Some((at, _)) = self.next_due(key, conn) {
+        if let Some((at, _)) = self.next_deadline(key, conn) {
             self.deadlines.arm_no_later(key, at);
         }
     }
 
-    pub(super) fn next_due(&self, key: Key, conn: &Conn<K>) -> Option<(Instant, Due)> {
+    /// The earliest deadline of a connection: its clocks are gathered here, and [`next_due`] decides.
+    pub(super) fn next_deadline(&self, key: Key, conn: &Conn<K>) -> Option<(Instant, Due)> {
         let policy = self.policy_of(conn);
         let mut clocks = conn.clocks(self.deadlines.patient_until(), self.now);
         if conn.leg.is_some() {
@@ -86,7 +87,7 @@ impl<K: Kernel> Context<K> {
     /// slow reader longer than any deadline; but it takes bytes as soon as there is any.
     /// If another deadline has passed as well, it is judged by itself.
     pub(super) fn is_due(&self, key: Key, conn: &Conn<K>, due: Due) -> bool {
-        self.next_due(key, conn).is_some_and(|(at, next)| at <= self.deadlines.horizon() && next == due)
+        self.next_deadline(key, conn).is_some_and(|(at, next)| at <= self.deadlines.horizon() && next == due)
     }
 }
 
@@ -133,7 +134,7 @@ impl<K: Kernel> Reactor<K> {
             }
             let Some(index) = self.cx.deadlines.next_expired() else { break };
             let Some((key, conn)) = self.table.at(index) else { continue };
-            match self.cx.next_due(key, conn) {
+            match self.cx.next_deadline(key, conn) {
                 Some((at, due)) if at <= horizon => {
                     self.on_due(key, due);
                     self.drive(key, |cx, conn| cx.schedule(key, conn));

@@ -4,9 +4,9 @@
 //! with ring; both build with a C compiler alone. Nothing of rustls is named outside of this room and of
 //! `transport/tls.rs`, so that its next version has one seam to fit into.
 //!
-//! A [`Server`] is what a listener needs: made of files once, off the loop, and shared by its connections. A [`Client`] is
-//! the same for the connections to upstream servers. Both are compared by what they were made of, so that a reload that
-//! changes nothing keeps the one that is in use. The [`TicketKeys`] of a server outlive all of them.
+//! A [`Server`] is what a listener needs, also to verify certificates of its clients: made of files once, off the loop, and
+//! shared by its connections. A [`Client`] is the same for the connections to upstream servers. Both are compared by what they
+//! were made of, so that a reload that changes nothing keeps the one that is in use. The [`TicketKeys`] of a server outlive all of them.
 
 mod certificate;
 mod client;

@@ -20,12 +20,12 @@ pub struct Belief {
     pub page: &'static str,
     /// The test that shows it, as `file: name`.
     pub test: &'static str,
-    trace: fn(&Host, &Aim, &str) -> Trace,
+    remains: fn(&Host, &Aim, &str) -> Remains,
 }
 
 /// What a belief has left on the host.
 #[derive(Debug, PartialEq, Eq)]
-struct Trace {
+struct Remains {
     value: Option<String>,
     verdict: Verdict,
     set: Vec<String>,
@@ -33,71 +33,71 @@ struct Trace {
 
 impl Belief {
     pub(super) fn look(&self, host: &Host, aim: &Aim) -> Tale {
-        let Self { name, claim, fact, page, test, trace, .. } = *self;
-        let Trace { value, verdict, set } = trace(host, aim, name);
+        let Self { name, claim, fact, page, test, remains, .. } = *self;
+        let Remains { value, verdict, set } = remains(host, aim, name);
         Tale { name, claim, fact, page, test, value, verdict, set }
     }
 }
 
 /// A belief of programs, which leaves nothing on a host.
-fn none(_: &Host, _: &Aim, _: &str) -> Trace {
-    Trace { value: None, verdict: Verdict::Ok, set: Vec::new() }
+fn leaves_nothing(_: &Host, _: &Aim, _: &str) -> Remains {
+    Remains { value: None, verdict: Verdict::Ok, set: Vec::new() }
 }
 
 /// `tuned` says whether a value is another than the kernel's own, and what that is.
-fn of_sysctl(host: &Host, name: &str, verdict: Verdict, tuned: impl Fn(i64) -> Option<i64>) -> Trace {
+fn left_in_sysctl(host: &Host, name: &str, verdict: Verdict, tuned: impl Fn(i64) -> Option<i64>) -> Remains {
     let Some(value) = host.sysctl(name).and_then(|text| text.parse().ok()) else {
-        return Trace { value: None, verdict: Verdict::Unknown, set: Vec::new() };
+        return Remains { value: None, verdict: Verdict::Unknown, set: Vec::new() };
     };
     match tuned(value) {
-        None => Trace { value: Some(value.to_string()), verdict: Verdict::Ok, set: Vec::new() },
+        None => Remains { value: Some(value.to_string()), verdict: Verdict::Ok, set: Vec::new() },
         Some(usual) => {
             let mut set = vec![format!("sysctl -w {name}={usual}")];
             set.extend(host.tuning(name).map(|tuning| format!("and take it out of {}", tuning.file)));
-            Trace { value: Some(value.to_string()), verdict, set }
+            Remains { value: Some(value.to_string()), verdict, set }
         }
     }
 }
 
-fn tw_reuse(host: &Host, aim: &Aim, name: &str) -> Trace {
+fn tw_reuse(host: &Host, aim: &Aim, name: &str) -> Remains {
     // A gateway connects: it has its ports again sooner.
     let gateway = !aim.relays.is_empty();
     // 2 is for loopback only (since Linux 4.19).
-    of_sysctl(host, name, Verdict::Advice, |value| (value == 1 && !gateway).then_some(2))
+    left_in_sysctl(host, name, Verdict::Advice, |value| (value == 1 && !gateway).then_some(2))
 }
 
-fn fin_timeout(host: &Host, _: &Aim, name: &str) -> Trace {
-    of_sysctl(host, name, Verdict::Advice, |value| (value < 60).then_some(60))
+fn fin_timeout(host: &Host, _: &Aim, name: &str) -> Remains {
+    left_in_sysctl(host, name, Verdict::Advice, |value| (value < 60).then_some(60))
 }
 
-fn abort_on_overflow(host: &Host, _: &Aim, name: &str) -> Trace {
-    of_sysctl(host, name, Verdict::Harm, |value| (value != 0).then_some(0))
+fn abort_on_overflow(host: &Host, _: &Aim, name: &str) -> Remains {
+    left_in_sysctl(host, name, Verdict::Harm, |value| (value != 0).then_some(0))
 }
 
-fn tw_buckets(host: &Host, _: &Aim, name: &str) -> Trace {
+fn tw_buckets(host: &Host, _: &Aim, name: &str) -> Remains {
     // Half of the hash table's entries (net/ipv4/tcp_ipv4.c: tcp_sk_init); negative where it is shared.
     let entries = host.sysctl("net.ipv4.tcp_ehash_entries").and_then(|text| text.parse::<i64>().ok());
     // Before Linux 6.1 the table's size is not told; no host that is a server has a smaller one.
     let usual = entries.map_or(4_096, |entries| entries.saturating_abs() / 2);
-    of_sysctl(host, name, Verdict::Advice, |value| (value < usual).then_some(usual))
+    left_in_sysctl(host, name, Verdict::Advice, |value| (value < usual).then_some(usual))
 }
 
 /// It was there before Linux 4.12; after that, it is only in files.
-fn tw_recycle(host: &Host, aim: &Aim, name: &str) -> Trace {
+fn tw_recycle(host: &Host, aim: &Aim, name: &str) -> Remains {
     let tuning = host.tuning(name);
     let remove = tuning.map(|tuning| format!("take it out of {}", tuning.file));
     match (host.number(name, 0), tuning) {
         (Some(value), _) if value != 0 => {
             let mut set = vec![format!("sysctl -w {name}=0")];
             set.extend(remove);
-            Trace { value: Some(value.to_string()), verdict: Verdict::Harm, set }
+            Remains { value: Some(value.to_string()), verdict: Verdict::Harm, set }
         }
-        (_, Some(tuning)) => Trace {
+        (_, Some(tuning)) => Remains {
             value: Some(format!("{} in {}", tuning.value, tuning.file)),
             verdict: Verdict::Advice,
             set: remove.into_iter().collect(),
         },
-        (_, None) => none(host, aim, name),
+        (_, None) => leaves_nothing(host, aim, name),
     }
 }
 
@@ -111,7 +111,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "它曾弄断 NAT 后面的客户端，Linux 从 4.12 起已删除它",
         page: "time_wait",
         test: "tests/kernel/folklore/closing.rs: tcp_tw_recycle_is_gone",
-        trace: tw_recycle,
+        remains: tw_recycle,
     },
     Belief {
         name: "net.ipv4.tcp_tw_reuse",
@@ -121,7 +121,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "它只关系到主动连接的一方（例如网关），与接受连接的一方无关：服务器的 TIME_WAIT 一个也不少",
         page: "time_wait",
         test: "tests/kernel/folklore/closing.rs: tcp_tw_reuse_spares_a_server_nothing",
-        trace: tw_reuse,
+        remains: tw_reuse,
     },
     Belief {
         name: "net.ipv4.tcp_max_tw_buckets",
@@ -132,7 +132,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "超出的会被立即丢弃，这样的连接迟到的 FIN 会得到 RST；每个只占 256 字节",
         page: "time_wait",
         test: "tests/kernel/folklore/closing.rs: a_lowered_tcp_max_tw_buckets_only_drops_time_waits_early",
-        trace: tw_buckets,
+        remains: tw_buckets,
     },
     Belief {
         name: "net.ipv4.tcp_fin_timeout",
@@ -142,7 +142,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "无论它是多少，TIME_WAIT 都是 60 秒；它限制的是已关闭的 socket 等待对端 FIN 的时间",
         page: "fin_wait2",
         test: "tests/kernel/folklore/closing.rs: tcp_fin_timeout_bounds_orphans_in_fin_wait2_and_nothing_else",
-        trace: fin_timeout,
+        remains: fin_timeout,
     },
     Belief {
         name: "net.ipv4.tcp_abort_on_overflow",
@@ -152,7 +152,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "稍等片刻就能消化的突发，会变成客户端的错误",
         page: "accept_queue",
         test: "tests/kernel/folklore/accepting.rs: tcp_abort_on_overflow_turns_a_burst_into_errors",
-        trace: abort_on_overflow,
+        remains: abort_on_overflow,
     },
     Belief {
         name: "somaxconn at once",
@@ -162,7 +162,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "监听者的队列长度由它调用 listen 时的值决定，再次调用才会改变",
         page: "accept_queue",
         test: "tests/kernel/folklore/accepting.rs: a_raised_somaxconn_waits_for_the_next_listen",
-        trace: none,
+        remains: leaves_nothing,
     },
     Belief {
         name: "65,535 connections",
@@ -172,7 +172,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "它的所有连接共用它自己的一个端口；客户端的端口对每个别的地址都可以再用",
         page: "million",
         test: "tests/kernel/folklore/accepting.rs: more_connections_than_there_are_client_ports",
-        trace: none,
+        remains: leaves_nothing,
     },
     Belief {
         name: "connected",
@@ -182,7 +182,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "是内核在应答：不需要有程序 accept；队列满时，它可能已被丢弃",
         page: "accept_queue",
         test: "tests/kernel/folklore/accepting.rs: a_client_is_connected_to_nobody_once_the_queue_overflows",
-        trace: none,
+        remains: leaves_nothing,
     },
     Belief {
         name: "SO_LINGER as a timer",
@@ -192,7 +192,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "close 会为等待确认而等那么久，非阻塞也一样；之后 TIME_WAIT 照留",
         page: "time_wait",
         test: "tests/kernel/folklore/closing.rs: a_linger_time_makes_close_wait_and_leaves_the_time_wait",
-        trace: none,
+        remains: leaves_nothing,
     },
     Belief {
         name: "SO_LINGER {1,0}",
@@ -202,7 +202,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "已发送而对端还没读的数据会丢失",
         page: "time_wait",
         test: "tests/kernel/folklore/closing.rs: a_reset_loses_what_is_on_its_way",
-        trace: none,
+        remains: leaves_nothing,
     },
     Belief {
         name: "SO_REUSEADDR",
@@ -212,7 +212,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "有 TIME_WAIT 时 bind 能成功，但 TIME_WAIT 还在；已有监听者时 bind 失败",
         page: "time_wait",
         test: "tests/kernel/folklore/closing.rs: so_reuseaddr_binds_beside_a_time_wait_and_not_beside_a_listener",
-        trace: none,
+        remains: leaves_nothing,
     },
     Belief {
         name: "shutdown, then close",
@@ -222,7 +222,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "先发 FIN 的一方留下它，之后没有任何选项能去掉它",
         page: "half_close",
         test: "tests/kernel/folklore/closing.rs: a_half_close_first_still_ends_in_time_wait_that_no_option_removes",
-        trace: none,
+        remains: leaves_nothing,
     },
     Belief {
         name: "a pair in TIME_WAIT",
@@ -232,7 +232,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "比旧连接更新的 SYN 会立即重新打开它",
         page: "time_wait",
         test: "tests/kernel/folklore/closing.rs: a_new_syn_reopens_a_pair_in_time_wait",
-        trace: none,
+        remains: leaves_nothing,
     },
     Belief {
         name: "CLOSE_WAIT",
@@ -242,7 +242,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "没有定时器：它一直留到程序关闭它",
         page: "close_wait",
         test: "tests/kernel/folklore/closing.rs: a_close_wait_has_no_timer",
-        trace: none,
+        remains: leaves_nothing,
     },
     Belief {
         name: "SO_KEEPALIVE",
@@ -252,7 +252,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "第一次探测要等 tcp_keepalive_time，即 2 小时；有在途输出时不探测",
         page: "heartbeats",
         test: "tests/kernel/folklore/detecting.rs: so_keepalive_alone_waits_for_two_hours",
-        trace: none,
+        remains: leaves_nothing,
     },
     Belief {
         name: "tcp_keepalive_* for all",
@@ -262,7 +262,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "只有设了 SO_KEEPALIVE、而程序没有自己设时间的 socket 才用它",
         page: "heartbeats",
         test: "tests/kernel/folklore/detecting.rs: keepalive_sysctls_do_nothing_for_a_socket_without_the_option",
-        trace: none,
+        remains: leaves_nothing,
     },
     Belief {
         name: "TCP_USER_TIMEOUT",
@@ -272,7 +272,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "没有在途数据时它永远不触发：空闲连接需要 keepalive 或心跳",
         page: "heartbeats",
         test: "tests/kernel/liveness_netns.rs: user_timeout_finds_data_in_flight_that_is_not_acknowledged",
-        trace: none,
+        remains: leaves_nothing,
     },
     Belief {
         name: "send",
@@ -282,7 +282,7 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "数据只是进了本机的缓冲区；对端可能永远不读，也可能已经不在",
         page: "sigpipe",
         test: "tests/kernel/folklore/detecting.rs: a_send_that_succeeded_may_reach_nobody",
-        trace: none,
+        remains: leaves_nothing,
     },
     Belief {
         name: "readiness",
@@ -292,6 +292,6 @@ pub const FOLKLORE: &[Belief] = &[
         fact_zh: "这只是提示：到 recv 时可能什么也没有",
         page: "detection",
         test: "src/sys/polling_facts.rs: readiness_is_a_hint_and_no_proof",
-        trace: none,
+        remains: leaves_nothing,
     },
 ];

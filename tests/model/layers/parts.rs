@@ -1,5 +1,5 @@
-//! Which parts of the reactor each of its files uses by name. What a function changes that it calls in another file is in
-//! the row of that file.
+//! Which parts of the reactor each of its files uses by name. What is changed by a function of another file that it calls is
+//! in the row of that file.
 
 use super::{assert_none, code, is_test_file, sources};
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! Which module may know which.
 
 /// A module of the crate, the modules it may name, and whether it is pure: knows no
-/// descriptor, no socket, no clock, no mio. From the bottom up: an arrow never points down.
+/// descriptor, no socket, no clock, no mio. A module may name only modules that stand before it here.
 pub(super) struct Layer {
     pub(super) module: &'static str,
     pub(super) knows: &'static [&'static str],

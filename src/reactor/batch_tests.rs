@@ -190,6 +190,28 @@ fn what_a_broken_side_had_said_comes_and_nothing_is_sent_to_it() {
 }
 
 #[test]
+fn what_a_server_says_to_a_client_that_has_left_is_lost_and_what_the_client_said_is_not() {
+    let mut gateway = Gateway::with("end", 1);
+    let [client, server] = gateway.pairs[0];
+    gateway.scene.send(server, "answer");
+    gateway.poll(1, Readiness::READABLE);
+    gateway.scene.cut(server);
+    gateway.scene.send(client, "request");
+    gateway.scene.close(client);
+    let left = gateway.poll(1, Readiness::READ_CLOSED)[0];
+    gateway.scene.reactor.dispatch(left);
+    // A close now would be answered by a reset to whatever the server says next, and the request would go with it.
+    gateway.scene.pass(Duration::from_millis(100));
+    assert_eq!(gateway.scene.reactor.table.len(), 1, "the server has not acknowledged the request");
+    gateway.scene.mend(server);
+    gateway.scene.pass(Duration::from_secs(1));
+    assert_eq!(gateway.scene.recv(server), b"request");
+    assert!(gateway.scene.is_closed(server));
+    let counters = &gateway.scene.reactor.cx.observer.counters.listeners[ECHO];
+    assert_eq!(counters.traffic.bytes_undelivered, b"answer".len() as u64);
+}
+
+#[test]
 fn an_edge_that_brings_nothing_leaves_the_batch_alone() {
     let mut gateway = Gateway::new(2);
     let [first, second] = [0, 1].map(|pair: usize| gateway.pairs[pair][0]);

@@ -165,6 +165,11 @@ impl Server {
         self.events("end")
     }
 
+    /// Waits for an End record with that reason, and gives the first: the log has it a little later than the metrics.
+    pub fn end_of(&self, reason: &str) -> Value {
+        wait_for(reason, || self.ends().into_iter().find(|end| end["reason"] == reason))
+    }
+
     /// Waits for `count` End records of clients (not of the admin interface) and gives them all.
     pub fn wait_ends(&self, count: usize) -> Vec<Value> {
         wait_for(&format!("{count} endings"), || {

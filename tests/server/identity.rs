@@ -51,10 +51,6 @@ impl Watcher {
     }
 }
 
-fn end_of(server: &Server, reason: &str) -> Value {
-    crate::common::wait_for(reason, || server.ends().into_iter().find(|end| end["reason"] == reason))
-}
-
 const REFUSED: &str =
     "-ERR not agreed: the other connection says IDENT id CHANNEL token, this one BEATFOR id token\r\n";
 
@@ -100,7 +96,7 @@ fn a_holder_is_judged_by_the_channel_that_it_has_agreed_to_and_by_no_other() {
     let mut dev = server.connect("resp");
     dev.ask("IDENT dev CHANNEL s3cret", "+OK\r\n");
     drop(channel);
-    let end = end_of(&server, "stuck.frozen");
+    let end = server.end_of("stuck.frozen");
     assert_eq!((&end["detector"], &end["identity"]), (&"heartbeat_channel".into(), &"dev".into()));
     // What was agreed on is over with the next contract.
     let mut dev = server.connect("resp");
@@ -134,7 +130,7 @@ fn who_watches_an_identity_is_told_who_was_replaced_and_by_whom_before_the_newer
     older.expect("-GOODBYE peer.replaced\r\n");
     drop(older);
     // The line about it knows whose it was, too.
-    let end = end_of(&server, "peer.replaced");
+    let end = server.end_of("peer.replaced");
     let row = server.connections("resp").into_iter().find(|row| row["peer"] == newer_peer.as_str()).unwrap();
     assert_eq!((&end["identity"], &end["by_key"]), (&"dev".into(), &row["key"]));
     assert_eq!((&end["by_peer"], &end["by_identity"]), (&newer_peer.as_str().into(), &"dev".into()));
@@ -183,7 +179,7 @@ fn a_client_that_kills_another_stands_in_the_record_and_is_no_operator() {
     let (word, record) = watcher.next("victim");
     assert_eq!((word.as_str(), &record["detector"]), ("offline", &"client".into()), "{record}");
     assert_eq!((&record["by"]["peer"], &record["by"]["identity"]), (&peer.as_str().into(), &"killer".into()));
-    let end = end_of(&server, "local.kicked");
+    let end = server.end_of("local.kicked");
     assert_eq!((&end["by_peer"], &end["by_identity"]), (&peer.as_str().into(), &"killer".into()));
     // The operator is one, and named as far as possible.
     let key =

@@ -1,6 +1,6 @@
-//! A handshake that proves a name waits for a supervisor that does not keep up, on the simulated kernel.
+//! What waits for a supervisor that does not keep up, and what is refused meanwhile, on the simulated kernel.
 
-use super::scene_tests::{ECHO, Scene};
+use super::scene_tests::{ECHO, RESP, Scene};
 use crate::core::buf::ByteQueue;
 use crate::core::end::{Detector, Reason};
 use crate::core::time::Duration;
@@ -9,7 +9,6 @@ use crate::tls::tests::{client_spec, house, put, read, spec, verified};
 use crate::tls::{Client, ClientSpec, Field, Server, ServerSpec};
 use crate::tools::sim::stream::SimStream;
 use crate::transport::{self, Layer, Phase, Transport};
-use crate::workers::link::{CLAIMS_HIGH, ToSupervisor};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -38,16 +37,7 @@ impl Deferred {
         listener.settings.tls = Some(server);
         scene.reactor.keep_ends();
         let supervisor = scene.join();
-        let link = scene.reactor.cx.worker.link_mut().unwrap();
-        while link.keeps_up() {
-            link.send(&ToSupervisor::Presence {
-                number: 1,
-                id: b"x".into(),
-                payload: vec![0; CLAIMS_HIGH / 8],
-            });
-        }
-        // What the link takes is not enough.
-        link.send(&ToSupervisor::Presence { number: 1, id: b"x".into(), payload: vec![0; CLAIMS_HIGH / 8] });
+        scene.let_supervisor_fall_behind();
         let conn = scene.crowd(ECHO, 1)[0];
         let mut layer = transport::connect(&client);
         let mut hello = ByteQueue::default();
@@ -123,4 +113,17 @@ fn a_client_that_leaves_during_that_wait_is_not_waited_for() {
     it.scene.come_to_rest();
     assert_eq!(it.reasons(), [Reason::LocalKicked]);
     assert!(!it.scene.reactor.cx.worker.link().unwrap().is_deferred(key), "nothing remembers it");
+}
+
+#[test]
+fn nothing_is_claimed_or_published_while_the_supervisor_is_behind() {
+    let mut scene = Scene::new();
+    let _supervisor = scene.join();
+    scene.let_supervisor_fall_behind();
+    let conn = scene.crowd(RESP, 1)[0];
+    scene.send(conn, "IDENT dev\r\nPUBLISH news x\r\nPING\r\n");
+    scene.come_to_rest();
+    let refused = "-ERR the supervisor does not keep up; come back later\r\n";
+    let told = String::from_utf8(scene.recv(conn)).unwrap();
+    assert_eq!(told, format!("{refused}{refused}+PONG\r\n"));
 }

@@ -14,7 +14,7 @@ use crate::tools::sim::rng::Rng;
 use crate::tools::sim::stream::SimStream;
 use crate::tools::sim::tcp::{Sizes, Sock};
 use crate::tools::sim::world::{Side, World};
-use crate::workers::link::Channel;
+use crate::workers::link::{CLAIMS_HIGH, Channel, ToSupervisor};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -69,6 +69,17 @@ impl Scene {
         assert_eq!(watched, Ok(()));
         self.reactor.join(Channel::new(ours), 1, 2, None);
         theirs
+    }
+
+    /// The supervisor reads nothing, and is told more than the link takes.
+    pub(super) fn let_supervisor_fall_behind(&mut self) {
+        let link = self.reactor.cx.worker.link_mut().unwrap();
+        let message =
+            ToSupervisor::Presence { number: 1, id: b"x".into(), payload: vec![0; CLAIMS_HIGH / 8] };
+        while link.keeps_up() {
+            link.send(&message);
+        }
+        link.send(&message);
     }
 
     pub(super) fn connect(&mut self, listener: usize) -> usize {

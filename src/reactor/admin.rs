@@ -308,9 +308,7 @@ impl<K: Kernel> Context<K> {
     }
 
     fn answer_supervisor(&mut self, number: u64, content: Content) {
-        if let Some(link) = self.worker.link_mut() {
-            link.send(&ToSupervisor::Answer(Answer { number, content }));
-        }
+        self.worker.tell_supervisor(&ToSupervisor::Answer(Answer { number, content }));
     }
 
     fn readiness(&self) -> Readiness {

@@ -28,9 +28,7 @@ impl<K: Kernel> Reactor<K> {
             self.cx.work.begin_serving();
             self.cx.work.charge(cost::COMMAND);
             let finding = self.find(query);
-            if let Some(link) = self.cx.worker.link_mut() {
-                link.send(&ToSupervisor::Found { number, finding });
-            }
+            self.cx.worker.tell_supervisor(&ToSupervisor::Found { number, finding });
         }
         // No edge will come for the others.
         self.cx.worker.note_supervisor();

@@ -223,9 +223,7 @@ fn a_replaced_client_gets_all_pending_output() {
     pending.expect_whole("-GOODBYE peer.replaced\r\n");
     newer.ask("STATE dev", "+online\r\n");
     // The older connection's record names it by its key alone: the identity is the newer one's now.
-    let end = wait_for("the older one's end", || {
-        pending.server.ends().into_iter().find(|end| end["reason"] == "peer.replaced")
-    });
+    let end = pending.server.end_of("peer.replaced");
     assert_eq!(end["close"], "linger2");
 }
 

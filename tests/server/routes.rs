@@ -321,8 +321,7 @@ fn where_tls_ends_here_the_route_is_chosen_behind_the_handshake_and_the_server_i
     client.send("hello");
     client.expect_end();
     drop(client);
-    let end =
-        wait_for("its end", || gate.ends().into_iter().find(|end| end["reason"] == "protocol.no_route"));
+    let end = gate.end_of("protocol.no_route");
     assert_eq!((&end["sni"], &end["leg"]), (&"localhost".into(), &Value::Null));
     assert!(behind.nobody_came());
 }

@@ -123,18 +123,14 @@ impl<K: Kernel> Context<K> {
 
     /// The supervisor is told once that there is something for it to ask for.
     fn notify_supervisor_of_events(&mut self) {
-        if std::mem::take(&mut self.admin.supervisor_watches)
-            && let Some(link) = self.worker.link_mut()
-        {
-            link.send(&ToSupervisor::Events);
+        if std::mem::take(&mut self.admin.supervisor_watches) {
+            self.worker.tell_supervisor(&ToSupervisor::Events);
         }
     }
 
     /// The supervisor is told that nothing more happens here than that.
     pub(in crate::reactor) fn notify_leaving(&mut self, last: u64) {
-        if let Some(link) = self.worker.link_mut() {
-            link.send(&ToSupervisor::Leaving { last });
-        }
+        self.worker.tell_supervisor(&ToSupervisor::Leaving { last });
     }
 
     /// Goes on telling one who watches.

@@ -4,6 +4,7 @@ use super::link::WorkerLink;
 use crate::core::table::Key;
 use crate::net::Stream;
 use crate::protocol::clients::GlobalKey;
+use crate::workers::link::ToSupervisor;
 
 /// What this process is among others: `None`, the only one of its server.
 pub(in crate::reactor) struct Worker<S>(Option<Box<WorkerLink<S>>>);
@@ -43,6 +44,13 @@ impl<S: Stream> Worker<S> {
     /// The way to its supervisor, to send or receive.
     pub(in crate::reactor) fn link_mut(&mut self) -> Option<&mut WorkerLink<S>> {
         self.0.as_deref_mut()
+    }
+
+    /// Sends its supervisor a message, where it is one of several.
+    pub(in crate::reactor) fn tell_supervisor(&mut self, message: &ToSupervisor) {
+        if let Some(link) = self.link_mut() {
+            link.send(message);
+        }
     }
 
     /// Which one of several it is, from 1.

@@ -1,6 +1,6 @@
 //! One admin interface for all workers: what adds up, what is named by its worker, and who does not answer.
 
-use crate::common::{Server, manners, until, wait_for};
+use crate::common::{Server, manners, until};
 use crate::workers::crowd::{Directory, RESP, all_serve, one_of_each, pids, served, signal, start, stop};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -59,8 +59,7 @@ fn clients_are_spread_over_the_workers_and_told_of_together() {
     clients[10].expect("-GOODBYE local.kicked\r\n");
     drop(clients.remove(10));
     until("it to be gone", || server.connections("resp").len() == 63);
-    let of_kicked = || server.ends().into_iter().find(|end| end["reason"] == "local.kicked");
-    let kicked = wait_for("its record", of_kicked);
+    let kicked = server.end_of("local.kicked");
     assert_eq!((&kicked["detector"], &kicked["by_key"]), (&"operator".into(), &"supervisor".into()));
     assert!(kicked["by_peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{kicked}");
     let (status, body) = end();

@@ -1,6 +1,6 @@
 //! Commands of clients answer for the clients of all workers, whichever of them the kernel gave a client to.
 
-use crate::common::{Client, Server, until, wait_for};
+use crate::common::{Client, Server, until};
 use crate::workers::crowd::{RESP, all_serve, one_of_each, pids, served, signal, start, stop, worker_of};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -150,8 +150,7 @@ fn the_list_of_clients_has_those_of_all_workers_and_each_can_be_ended_by_what_it
     assert_eq!(ask(&mut one, &format!("CLIENT KILL ID {id}")), 1);
     two.expect("-GOODBYE local.kicked\r\n");
     drop(two);
-    let kicked = || server.ends().into_iter().find(|end| end["reason"] == "local.kicked");
-    let end = wait_for("its record", kicked);
+    let end = server.end_of("local.kicked");
     assert_eq!((&end["detector"], &end["by_key"]), (&"client".into(), &key));
     assert_eq!((&end["by_peer"], &end["by_identity"]), (&peer_of(&one).into(), &"operator".into()));
     assert_eq!(ask(&mut one, &format!("CLIENT KILL ID {id}")), 0);
